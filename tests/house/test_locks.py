@@ -30,6 +30,11 @@ def test_every_locked_package_has_a_hash(lock: str) -> None:
     assert [name for name, text in _locked(lock).items() if "--hash=sha256:" not in text] == [], REMEDY
 
 
+@pytest.mark.parametrize("lock", ["requirements.lock", "requirements-dev.lock"])
+def test_lock_holds_no_address_and_no_path(lock: str) -> None:
+    assert [line for line in (ROOT / lock).read_text("utf-8").splitlines() if "/" in line] == [], REMEDY
+
+
 def test_developers_run_what_users_run() -> None:
     developers = _locked("requirements-dev.lock")
     assert {name for name, text in _locked("requirements.lock").items() if _version(developers.get(name, "")) != _version(text)} == set(), (
