@@ -5,14 +5,16 @@ A change that breaks this file breaks the code of everyone who wrote a producer 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, assert_type
 
 from pydantic import Field, SecretStr
 
 from standpipe.core.errors import Disconnected, Reject, RetryAfter
+from standpipe.core.outcome import Outcome
 from standpipe.delivery.receipt import Receipt, State
 from standpipe.delivery.statistics import ProducerStatistics, ShutdownReport
-from standpipe.producers.base import BaseProducer, BaseProducerConfig
+from standpipe.producers.base import BaseProducer, BaseProducerConfig, Batch
 
 
 class MyCustomProducer(BaseProducer):
@@ -45,6 +47,28 @@ class Configured(MyCustomProducer):
     """A producer with settings of its own."""
 
     config_model = MyConfig
+
+
+class Bulk(MyCustomProducer):
+    """The batch style: one result per message."""
+
+    def _send_batch(self, batch: Batch) -> Sequence[Outcome | Exception]:
+        return [Outcome.DELIVERED if "id" in message else Reject("no id") for message in batch.contents()]
+
+
+class Asynchronous(BaseProducer):
+    """The asynchronous style: the same three methods, on a loop that the worker owns."""
+
+    max_in_flight = 8
+
+    async def _connect(self) -> None:
+        self.connection: list[dict[str, Any]] = []
+
+    async def _send(self, is_error: bool, message: dict[str, Any]) -> None:
+        self.connection.append(message)
+
+    async def _close(self) -> None:
+        self.connection = []
 
 
 def produce_and_wait() -> None:
@@ -86,7 +110,7 @@ def what_must_stay_wrong() -> None:
     """Each ignored error is one that mypy must report; an ignore that is not needed is an error itself."""
     producer = MyCustomProducer(BaseProducerConfig(type="custom", name="events"))
     producer.produce(False, "text")  # type: ignore[arg-type]
-    producer.produce(False, {}, "key")  # type: ignore[misc]
+    producer.produce(False, {}, "key")  # type: ignore[call-arg]
     producer.produce(message={})  # type: ignore[call-arg]
     BaseProducer(BaseProducerConfig(type="custom", name="events"))  # type: ignore[abstract]
     BaseProducerConfig(type="custom")  # type: ignore[call-arg]
