@@ -1,0 +1,1 @@
+"""The contract (`base.py`), the registry of types, and one file per destination."""

@@ -1,0 +1,162 @@
+"""Messages on their way to the destination together.
+
+A batch is a list of slices of receipts: nothing is copied and no object per message is made unless somebody asks for
+single messages. The same object carries what retrying needs to know.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+import orjson
+
+from standpipe.core.message import Message
+from standpipe.core.outcome import Outcome
+from standpipe.delivery.receipt import Receipt
+
+Slice = tuple[Receipt, int, int]
+"""Messages `start` to `stop` (excluded) of a receipt."""
+
+
+def lines_of(part: Slice) -> Sequence[bytes]:
+    """The payloads of a slice, one each."""
+    receipt, start, stop = part
+    if receipt._count == 1:
+        return (receipt._payload,)
+    lines = receipt._payload.split(b"\n")
+    return lines if stop - start == receipt._count else lines[start:stop]
+
+
+def total_size(slices: Iterable[Slice]) -> int:
+    """Bytes of the slices as the queue counts them; a part of a receipt counts in proportion."""
+    return sum(receipt._size if stop - start == receipt._count else share(receipt, start, stop) for receipt, start, stop in slices)
+
+
+def share(receipt: Receipt, start: int, stop: int) -> int:
+    """The bytes of messages `start` to `stop`, so that the shares of all parts add up to the whole exactly."""
+    return receipt._size * stop // receipt._count - receipt._size * start // receipt._count
+
+
+class Batch:
+    """What `_send_batch` is given: one or more messages, in the order in which they must arrive.
+
+    Take what the transport likes best: `jsonl()` (all payloads as JSON Lines), `payloads()`, `contents()` (decoded), or
+    iterate over `Message` objects. `split_by_error()` separates error from normal messages. To claim success return
+    `batch.delivered()`; for single messages return one result per message: an `Outcome` or an exception.
+    Not thread-safe; do not keep it after `_send_batch` has returned.
+    """
+
+    __slots__ = ("attempts", "born", "count", "due", "epoch", "first_attempt", "slices", "tries", "unknown")
+
+    def __init__(self, slices: list[Slice], count: int) -> None:
+        self.slices = slices
+        self.count = count
+        # For the engine. attempts: failed ones since the last reset; tries: all that failed; epoch: the connection of the
+        # last failure; born: the connection of the first one; unknown: an attempt may have arrived.
+        self.attempts = 0
+        self.tries = 0
+        self.epoch = 0
+        self.born = 0
+        self.due = 0.0
+        self.unknown = False
+        self.first_attempt: float | None = None
+
+    # --- for authors of producers -------------------------------------------------------------------------------------
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __iter__(self) -> Iterator[Message]:
+        """The messages as `Message` objects (made one by one; the handiest form and the slowest)."""
+        for part in self.slices:
+            receipt, start, _ = part
+            headers = receipt._more.headers if receipt._more is not None else None
+            for index, payload in enumerate(lines_of(part), start):
+                yield Message(receipt._id(index), receipt._is_error, payload, receipt._key(index), headers, receipt._accepted_at)
+
+    def payloads(self) -> list[bytes]:
+        """The JSON encodings of the messages, in order."""
+        return [line for part in self.slices for line in lines_of(part)]
+
+    def contents(self) -> list[dict[str, Any]]:
+        """The messages as dicts, in order, freshly decoded."""
+        decoded: list[dict[str, Any]] = orjson.loads(b"[" + self.jsonl()[:-1].replace(b"\n", b",") + b"]")
+        return decoded
+
+    def jsonl(self) -> bytes:
+        """All messages as JSON Lines: UTF-8, each line ended by a newline."""
+        parts = [part[0]._payload if part[2] - part[1] == part[0]._count else b"\n".join(lines_of(part)) for part in self.slices]
+        parts.append(b"")
+        return b"\n".join(parts)
+
+    def ids(self) -> list[str]:
+        """The message ids, in order: the same in every attempt, so that a destination can tell repetitions."""
+        return [receipt._id(index) for receipt, start, stop in self.slices for index in range(start, stop)]
+
+    def keys(self) -> list[str | None]:
+        """The keys of the messages, in order; None where a message has none."""
+        return [receipt._key(index) for receipt, start, stop in self.slices for index in range(start, stop)]
+
+    def is_errors(self) -> list[bool]:
+        """For each message whether it is an error message, in order."""
+        return [flag for receipt, start, stop in self.slices for flag in (receipt._is_error,) * (stop - start)]
+
+    def times(self) -> list[float]:
+        """When each message was accepted (monotonic seconds of this process), in order."""
+        return [time for receipt, start, stop in self.slices for time in (receipt._accepted_at,) * (stop - start)]
+
+    def split_by_error(self) -> list[tuple[bool, Batch]]:
+        """The normal and the error messages apart: at most two pairs `(is_error, batch)`, order kept within each."""
+        parts = [(flag, [part for part in self.slices if part[0]._is_error is flag]) for flag in (False, True)]
+        return [(flag, Batch(slices, sum(stop - start for _, start, stop in slices))) for flag, slices in parts if slices]
+
+    def delivered(self) -> list[Outcome]:
+        """The claim that every message arrived; what `_send_batch` returns on success."""
+        return [Outcome.DELIVERED] * self.count
+
+    # --- for the engine -----------------------------------------------------------------------------------------------
+
+    def part(self, start: int, stop: int) -> Batch:
+        """Messages `start` to `stop` (excluded) as a batch of their own, with the same history."""
+        slices: list[Slice] = []
+        position = 0
+        for receipt, first, last in self.slices:
+            low, high = max(start - position, 0), min(stop - position, last - first)
+            if low < high:
+                slices.append((receipt, first + low, first + high))
+            position += last - first
+            if position >= stop:
+                break
+        return self._with(slices, stop - start)
+
+    def choose(self, wanted: Callable[[int], bool]) -> Batch:
+        """The messages whose position satisfies `wanted`, with the same history."""
+        slices: list[Slice] = []
+        for position, single in enumerate(self.singles()):
+            if wanted(position):
+                slices.append(single)
+        return self._with(slices, len(slices))
+
+    def singles(self) -> Iterator[Slice]:
+        """One slice per message."""
+        for receipt, start, stop in self.slices:
+            for index in range(start, stop):
+                yield receipt, index, index + 1
+
+    def key_set(self) -> set[str]:
+        """The keys of the messages, each once, without None."""
+        found: set[str] = set()
+        for receipt, start, stop in self.slices:
+            keys = receipt._keys
+            if isinstance(keys, str):
+                found.add(keys)
+            elif keys is not None:
+                found.update(key for key in keys[start:stop] if key is not None)
+        return found
+
+    def _with(self, slices: list[Slice], count: int) -> Batch:
+        made = Batch(slices, count)
+        made.attempts, made.tries, made.epoch, made.born = self.attempts, self.tries, self.epoch, self.born
+        made.due, made.unknown, made.first_attempt = self.due, self.unknown, self.first_attempt
+        return made

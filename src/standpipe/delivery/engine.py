@@ -1,0 +1,579 @@
+"""The engine of one producer: every rule of delivery, without the thread that drives it.
+
+`worker.py` (and `async_worker.py`) ask `choose` for the next batch, try to send it, and report what happened: `delivered`,
+`failed`, `rejected`. All state is guarded by one lock, the queue's; nothing is logged, called back or waited for under it.
+
+The order of things for one message: taken (`choose`) -> `under_way` -> settled (receipt, counters, room in the queue, key
+freed) or back in the schedule, each in one step under the lock, so that every snapshot adds up and every pending message is
+in exactly one place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from standpipe.core.clock import Clock
+from standpipe.core.message import Message
+from standpipe.core.outcome import Outcome, Verdict
+from standpipe.delivery.batch import Batch, Slice, lines_of
+from standpipe.delivery.breaker import Breaker, BreakerState
+from standpipe.delivery.dead_letters import DeadLetter, DeadLetters, Reason, bounded_traceback
+from standpipe.delivery.journal import Journal
+from standpipe.delivery.memory_queue import MemoryQueue
+from standpipe.delivery.rate import RateLimit
+from standpipe.delivery.receipt import DEAD_LETTERED, DELIVERED, QUEUED, UNDELIVERED, Origin, Receipt, State
+from standpipe.delivery.retry import RetryPolicy
+from standpipe.delivery.schedule import Ordering, Schedule, count_of
+from standpipe.delivery.statistics import ProducerStatistics
+
+DEAD_LETTER_RETRY = 5.0
+"""Seconds until a message is tried again whose dead letter could not be stored."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the engine needs to know, taken from the producer's configuration. Times are seconds."""
+
+    name: str
+    destination: str
+    retry: RetryPolicy
+    ordering: Ordering = "key"
+    max_resets: int | None = None
+    deadline: float | None = None
+    batch_messages: int = 1
+    batch_bytes: int = 2**20
+    linger: float = 0.0
+    rate_limit: float | None = None
+    exclusive: bool = False
+
+
+class Abandoned(BaseException):
+    """Raised in the worker when `shutdown` has stopped waiting for it: whatever it was doing no longer counts."""
+
+
+class Engine:
+    """One producer's messages, counters and decisions. Every method may be called from any thread unless it says otherwise."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        queue: MemoryQueue,
+        dead_letters: DeadLetters,
+        origin: Origin,
+        clock: Clock,
+        jitter: Callable[[], float],
+        journal: Journal,
+    ) -> None:
+        self.settings = settings
+        self.queue = queue
+        self.lock = queue.lock
+        self.dead_letters = dead_letters
+        self.origin = origin
+        self.clock = clock
+        self.journal = journal
+        self.schedule = Schedule(settings.ordering, settings.exclusive)
+        self.breaker = Breaker(threshold=settings.retry.max_retries)
+        self.rate = RateLimit(settings.rate_limit)
+        self.connected = False
+        self.closing = False
+        self.abandoned = False
+        self.stop_at: float | None = None
+        self.under_way: list[Batch] = []
+        self.done = 0  # messages of the only batch under way that `delivered_next` has settled
+        self.delivered_count = 0
+        self.dead_lettered_count = 0
+        self.attempts = 0
+        self.retries = 0
+        self.resets = 0
+        self.connects = 0
+        self.connect_failures = 0
+        self.possible_duplicates = 0
+        self.last_error: str | None = None
+        self.last_error_at: float | None = None
+        self.last_success_at: float | None = None
+        self._jitter = jitter
+        self._epoch = 0
+        self._paused_until = 0.0
+        self._probe_fresh = False
+
+    # --- what to send next (the worker) -------------------------------------------------------------------------------
+
+    def choose(self, now: float) -> tuple[Batch | None, float | None]:
+        """The batch to try now, else when to look again (None: when something new comes). Called under the lock."""
+        if now < self._paused_until:
+            return None, self._paused_until
+        breaker = self.breaker.at(now)
+        if breaker.state is BreakerState.OPEN:
+            return None, breaker.probe_at
+        probing = breaker.state is BreakerState.HALF_OPEN
+        if probing and self.under_way:
+            return None, None
+        limit, allowed_at = self.rate.allowance(now, 1 if probing else self.settings.batch_messages)
+        if limit < 1:
+            return None, allowed_at
+        batch, due = self._choose_within(now, limit, probing)
+        if batch is not None:
+            if probing:
+                self.breaker = breaker
+            self.rate.spend(batch.count)
+            if batch.first_attempt is None:
+                batch.first_attempt = now
+            if batch.epoch != self._epoch:  # a new connection: the retries start again
+                batch.epoch, batch.attempts = self._epoch, 0
+            self.attempts += batch.count
+            if batch.tries:
+                self.retries += batch.count
+            self.under_way.append(batch)
+            self.done = 0
+        return batch, due
+
+    def _choose_within(self, now: float, limit: int, probing: bool) -> tuple[Batch | None, float | None]:
+        # With the breaker open one message at a time is tried; a failed one and a fresh one by turns, so that a poison
+        # message that is for ever the one waiting longest cannot keep the breaker open.
+        if probing and self._probe_fresh:
+            batch, _ = self._choose_fresh(now, limit)
+            if batch is not None:
+                self._probe_fresh = False
+                return batch, None
+        retried = self.schedule.due(now)
+        if retried is not None:
+            self._probe_fresh = True
+            return (retried if retried.count <= limit else self.schedule.split(retried, limit)), None
+        batch, due = self._choose_fresh(now, limit)
+        next_retry = self.schedule.next_due()
+        if batch is None and next_retry is not None:
+            due = next_retry if due is None else min(due, next_retry)
+        return batch, due
+
+    def _choose_fresh(self, now: float, limit: int) -> tuple[Batch | None, float | None]:
+        schedule, queue = self.schedule, self.queue
+        if schedule.ordering == "fifo" and schedule.waiting:
+            return None, None
+        if not schedule.ready and queue.untaken and (lingering := self._linger_until(now, limit)) is not None:
+            return None, lingering
+        slices, count = schedule.take_ready(limit)
+        if slices and not schedule.exclusive:
+            slices, count = schedule.admit(slices)
+        while count < limit and len(queue):
+            more, _ = queue.take(limit - count, self.settings.batch_bytes)
+            admitted, number = schedule.admit(more)
+            slices += admitted
+            count += number
+            if number:
+                break
+        return (Batch(slices, count), None) if count else (None, None)
+
+    def _linger_until(self, now: float, limit: int) -> float | None:
+        """When the batch that is filling up has to go, if it should not go now."""
+        linger = self.settings.linger
+        oldest = self.queue.oldest_accepted_at()
+        if not linger or oldest is None or self.closing or self.queue.flushing or self.queue.untaken >= limit:
+            return None
+        if self.queue.bytes >= self.settings.batch_bytes or now >= oldest + linger:
+            return None
+        return oldest + linger
+
+    def wake_level(self) -> int:
+        """How many accepted messages the worker, about to wait, wants to be woken at. Called under the lock."""
+        queue = self.queue
+        if self.settings.linger and queue.untaken and not self.schedule.ready:
+            return queue.accepted + max(1, self.settings.batch_messages - queue.untaken)
+        return queue.accepted + 1
+
+    def empty(self) -> bool:
+        """Whether nothing is pending. Called under the lock."""
+        return self.queue.messages == 0
+
+    def over(self, now: float) -> bool:
+        """Whether the time that `shutdown` gave is up, or nobody waits any more."""
+        return self.abandoned or (self.stop_at is not None and now >= self.stop_at)
+
+    # --- what happened (the worker) -----------------------------------------------------------------------------------
+
+    def delivered_next(self, batch: Batch, receipt: Receipt, index: int) -> None:
+        """The next message of `batch`, the only one under way, has arrived: message `index` of `receipt`. The hot path of `_send`."""
+        with self.lock:
+            if self.abandoned:
+                raise Abandoned
+            if receipt._count == 1:
+                receipt._open = 0
+                receipt._payload = b""
+                receipt._state = DELIVERED
+                self.queue.release_one(receipt)
+            else:
+                receipt._settle(1, DELIVERED)
+                self.queue.release([(receipt, index, index + 1)])
+            self.delivered_count += 1
+            self.last_success_at = self.clock.monotonic()
+            self.done += 1
+            if self.done == batch.count:
+                self.under_way.clear()
+                self.done = 0
+            if batch.tries:
+                self.possible_duplicates += batch.unknown
+                self.schedule.settled(Batch([(receipt, index, index + 1)], 1))
+        if receipt._more is not None and receipt._state is not QUEUED:
+            receipt._notify()
+        if self.breaker.failures:
+            self._well()
+
+    def delivered(self, batch: Batch) -> None:
+        """Every message of `batch` has arrived."""
+        with self.lock:
+            finished = self._settle(batch, DELIVERED)
+            self.delivered_count += batch.count
+            self.last_success_at = self.clock.monotonic()
+            if batch.unknown:
+                self.possible_duplicates += batch.count
+            if self.schedule.held:
+                self.schedule.settled(batch)
+        _notify(finished)
+        if self.breaker.failures:
+            self._well()
+
+    def _well(self) -> None:
+        """The destination has answered: the breaker closes, and halves of failed batches need not wait."""
+        with self.lock:
+            closed = self.breaker.state is not BreakerState.CLOSED
+            self.breaker = self.breaker.succeeded()
+            if closed:
+                self._everything_due()
+            else:
+                self.schedule.hurry(self.clock.monotonic())
+        if closed:
+            self.journal.info("the breaker is closed: the destination answers again")
+            self.journal.recovered()
+
+    def rejected(self, batch: Batch, error: BaseException, whole: bool) -> None:
+        """The destination refuses `batch` for good. Of a batch that was refused as a `whole` the halves are tried at once,
+        until the message at fault is alone."""
+        self._note(error)
+        batch.tries += 1
+        if whole and batch.count > 1:
+            with self.lock:
+                self._leave(batch)
+                batch.due = self.clock.monotonic()
+                self.schedule.retry_halves(batch)
+        else:
+            self.bury(batch, Reason.REJECTED, error)
+        if self.breaker.failures:
+            self._well()
+
+    def failed(self, batch: Batch, verdict: Verdict, whole: bool) -> bool:
+        """`batch` did not arrive, or may not have. Returns True when the connection has to be reset.
+
+        `whole`: the batch failed as a whole and the messages at fault are not known.
+        """
+        self._note(verdict.error)
+        batch.tries += 1
+        batch.unknown = batch.unknown or verdict.outcome is Outcome.UNKNOWN
+        if verdict.retry_after is not None:
+            self._pause(batch, verdict.retry_after)
+            return False
+        if batch.tries == 1:
+            batch.born = batch.epoch
+        batch.attempts += 1
+        most = self.settings.retry.max_retries
+        # Of several sends that were under way on a connection, only the first to fail can ask for its reset.
+        current = batch.epoch == self._epoch
+        if current and (verdict.reset_now or batch.attempts > most or self.breaker.cycle >= most):
+            self._exhausted(batch, whole, verdict.error)
+            return True
+        self._again(batch, whole, verdict.error)
+        return False
+
+    def _again(self, batch: Batch, whole: bool, error: BaseException) -> None:
+        """Try `batch` again after a growing delay."""
+        policy, jitter = self.settings.retry, self._jitter()
+        with self.lock:
+            self._leave(batch)
+            now = self.clock.monotonic()
+            batch.due = now + policy.delay(batch.attempts, jitter)
+            was_closed = self.breaker.state is BreakerState.CLOSED
+            self.breaker = self.breaker.failed(now + policy.delay(max(batch.attempts, self.breaker.cycle + 1), jitter))
+            opened = was_closed and self.breaker.state is not BreakerState.CLOSED
+            # While the breaker is open, messages are tried one by one anyway: no need to take the batch apart.
+            if whole and batch.count > 1 and self.breaker.state is BreakerState.CLOSED:
+                self.schedule.retry_halves(batch)
+            else:
+                self.schedule.retry(batch)
+        self.journal.repeated(
+            f"failed {type(error).__name__}",
+            "sending failed (%s); attempt %d of %d%s",
+            self.last_error,
+            batch.attempts,
+            policy.max_retries + 1,
+            f", {batch.count} messages" if batch.count > 1 else "",
+        )
+        if opened:
+            self.journal.warning("the breaker is open: %d attempts in a row failed; trying one message at a time", self.breaker.failures)
+
+    def _exhausted(self, batch: Batch, whole: bool, error: BaseException) -> None:
+        """The retries are used up: the connection is reset and they start again, or, after `max_resets`, the message is put aside."""
+        policy, jitter = self.settings.retry, self._jitter()
+        with self.lock:
+            down = self.breaker.state is not BreakerState.CLOSED
+            lived = self._epoch - batch.born
+            self.breaker = self.breaker.failed(0.0)
+            resets = max(lived, self.breaker.resets) + 1
+            batch.due = self.clock.monotonic() + policy.pause(resets, jitter)
+            self.breaker = self.breaker.reset(batch.due)
+            self._epoch += 1
+            lost = self._spent(batch, whole, lived, down)
+            if batch in lost:
+                self.under_way += [spent for spent in lost if spent is not batch]
+            else:
+                self.under_way += lost
+                self._leave(batch)
+                if whole and batch.count > 1:
+                    self.schedule.retry_halves(batch)
+                else:
+                    self.schedule.retry(batch)
+        for spent in lost:
+            self.bury(spent, Reason.EXHAUSTED, error)
+
+    def _spent(self, batch: Batch, whole: bool, lived: int, down: bool) -> list[Batch]:
+        """Those that have lived through `max_resets` resets and failed again. While the destination takes nothing at all,
+        this holds for everything that waits for it, not only for the message that happened to be the probe."""
+        most = self.settings.max_resets
+        if most is None:
+            return []
+        lost = [batch] if lived >= most and (down or not whole or batch.count == 1) else []
+        if down:
+            others = [other for other in self.schedule.waiting if self._epoch - 1 - other.born >= most]
+            for other in others:
+                self.schedule.waiting.remove(other)
+            lost += others
+        return lost
+
+    def _pause(self, batch: Batch, seconds: float) -> None:
+        """The destination asked for a pause: nothing is sent until then."""
+        with self.lock:
+            self._leave(batch)
+            until = self.clock.monotonic() + seconds
+            self._paused_until = max(self._paused_until, until)
+            batch.due = until
+            self.schedule.retry(batch)
+        self.journal.repeated("retry after", "the destination asks for a pause of %.1f s (%s)", seconds, self.last_error)
+
+    def split(self, batch: Batch, parts: Sequence[Batch]) -> None:
+        """What is left of `batch`, under way, is from here on treated as `parts`, because they fared differently."""
+        with self.lock:
+            self._leave(batch)
+            self.under_way += [part for part in parts if part.count]
+
+    def give_back(self, batch: Batch) -> None:
+        """Messages under way that have not been tried after all."""
+        with self.lock:
+            self._leave(batch)
+            self.attempts -= batch.count
+            if batch.tries:
+                self.retries -= batch.count
+            self.schedule.give_back(batch)
+
+    # --- messages put aside -------------------------------------------------------------------------------------------
+
+    def bury(self, batch: Batch, reason: Reason, error: BaseException | None) -> None:
+        """Put `batch` aside: the dead letters are stored first, then the messages are settled. Worker thread."""
+        letters = [self._letter(part, index, payload, batch, reason, error) for part in batch.slices for index, payload in _indexed(part)]
+        try:
+            self.dead_letters.add(letters)
+        except Exception as failure:
+            self.journal.repeated("dead letters", "a dead letter could not be stored, the message is kept (%s)", self.journal.line(failure))
+            with self.lock:
+                self._leave(batch)
+                batch.due = self.clock.monotonic() + DEAD_LETTER_RETRY
+                self.schedule.retry(batch)
+            return
+        with self.lock:
+            if error is not None:
+                for receipt, _, _ in batch.slices:
+                    receipt._rest().error = error
+            finished = self._settle(batch, DEAD_LETTERED)
+            self.dead_lettered_count += batch.count
+            self.schedule.settled(batch)
+        _notify(finished)
+        self.journal.repeated(
+            f"dead letter {reason.value}",
+            "%d message(s) put aside as dead letters: %s%s",
+            batch.count,
+            reason.value,
+            f" ({self.journal.line(error)})" if error is not None else "",
+        )
+
+    def _letter(
+        self, part: Slice, index: int, payload: bytes, batch: Batch, reason: Reason, error: BaseException | None
+    ) -> DeadLetter:
+        receipt = part[0]
+        more = receipt._more
+        return DeadLetter(
+            id=receipt._id(index),
+            producer=self.settings.name,
+            destination=self.settings.destination,
+            reason=reason,
+            is_error=receipt._is_error,
+            payload=payload,
+            key=receipt._key(index),
+            headers=more.headers if more is not None else None,
+            error=self.journal.line(error) if error is not None else None,
+            traceback=bounded_traceback(error, self.journal.secrets) if error is not None else None,
+            attempts=batch.tries,
+            accepted_at=self.wall(receipt._accepted_at),
+            first_attempt_at=self.wall(batch.first_attempt) if batch.first_attempt is not None else None,
+            last_attempt_at=self.clock.time(),
+        )
+
+    def sweep(self, now: float) -> None:
+        """Put aside what has waited longer than `deadline`. Worker thread; cheap when there is no deadline."""
+        deadline = self.settings.deadline
+        if deadline is None:
+            return
+        with self.lock:
+            slices = self.queue.take_expired(now - deadline) + self.schedule.expired(now - deadline)
+            if not slices:
+                return
+            batch = Batch(slices, count_of(slices))
+            self.under_way.append(batch)
+            self.done = 0
+        self.bury(batch, Reason.EXPIRED, None)
+
+    def next_expiry(self) -> float | None:
+        """When the oldest waiting message expires. Called under the lock."""
+        deadline = self.settings.deadline
+        if deadline is None:
+            return None
+        ages = [age for age in (self.queue.oldest_accepted_at(), self.schedule.oldest()) if age is not None]
+        # `sweep` takes what is older than the deadline, not as old: wake up a moment after.
+        return min(ages) + deadline + 1e-6 if ages else None
+
+    # --- connection (the worker) --------------------------------------------------------------------------------------
+
+    def connection_opened(self) -> None:
+        """`_connect` returned."""
+        with self.lock:
+            self.connected = True
+            self.connects += 1
+        self.journal.info("connected")
+
+    def connection_failed(self, error: BaseException, attempt: int) -> None:
+        """`_connect` raised, for the `attempt`-th time in a row."""
+        self._note(error)
+        with self.lock:
+            self.connect_failures += 1
+        self.journal.repeated("connect", "cannot connect (%s); attempt %d of %d", self.last_error, attempt, self.settings.retry.max_retries)
+
+    def retry_delay(self, attempt: int) -> float:
+        """Seconds before retry `attempt`."""
+        return self.settings.retry.delay(attempt, self._jitter())
+
+    def unreachable(self) -> None:
+        """The retries of connecting are used up."""
+        with self.lock:
+            opened = self.breaker.state is BreakerState.CLOSED
+            self.breaker = self.breaker.unreachable()
+        if opened:
+            self.journal.warning("the breaker is open: the destination cannot be reached")
+
+    # --- shutdown -----------------------------------------------------------------------------------------------------
+
+    def stop(self, deadline: float) -> None:
+        """Accept nothing more, end every wait, deliver until `deadline` (seconds of the monotonic clock)."""
+        self.queue.close()
+        with self.lock:
+            self.closing = True
+            self.stop_at = deadline if self.stop_at is None else min(self.stop_at, deadline)
+            self._everything_due()
+            self.queue.wake()
+
+    def _everything_due(self) -> None:
+        now = self.clock.monotonic()
+        self._paused_until = min(self._paused_until, now)
+        if self.breaker.state is not BreakerState.CLOSED:
+            self.breaker = self.breaker.due(now)
+        for batch in self.schedule.waiting:
+            batch.due = min(batch.due, now)
+
+    def abandon(self) -> tuple[list[Message], int]:
+        """Nothing more is sent or counted from here on: the messages that are left, oldest first, and how many of them were
+        being sent. Their receipts become UNDELIVERED."""
+        with self.lock:
+            self.abandoned = True
+            under_way = [part for batch in self.under_way for part in batch.part(self.done, batch.count).slices]
+            left = under_way + list(self.schedule) + self.queue.take_all()
+            left.sort(key=lambda part: part[0]._first + part[1])
+            messages = [message for part in left for message in self._messages(part)]
+            finished = [receipt for receipt, start, stop in left if receipt._settle(stop - start, UNDELIVERED)]
+        _notify(finished)
+        return messages, count_of(under_way)
+
+    def _messages(self, part: Slice) -> list[Message]:
+        receipt = part[0]
+        headers = receipt._more.headers if receipt._more is not None else None
+        time = self.wall(receipt._accepted_at)
+        return [Message(receipt._id(i), receipt._is_error, payload, receipt._key(i), headers, time) for i, payload in _indexed(part)]
+
+    # --- telling ------------------------------------------------------------------------------------------------------
+
+    def statistics(self) -> ProducerStatistics:
+        """A consistent snapshot."""
+        with self.lock:
+            queue = self.queue
+            return ProducerStatistics(
+                accepted=queue.accepted,
+                delivered=self.delivered_count,
+                dead_lettered=self.dead_lettered_count,
+                dropped=queue.dropped,
+                pending=queue.accepted - self.delivered_count - self.dead_lettered_count - queue.dropped,
+                attempts=self.attempts,
+                retries=self.retries,
+                resets=self.resets,
+                connects=self.connects,
+                connect_failures=self.connect_failures,
+                possible_duplicates=self.possible_duplicates,
+                queue_messages=queue.messages,
+                queue_bytes=queue.bytes,
+                queue_messages_max=queue.messages_max,
+                queue_bytes_max=queue.bytes_max,
+                breaker=self.breaker.at(self.clock.monotonic()).state,
+                connected=self.connected,
+                observer_failures=self.origin.observer_failures,
+                last_error=self.last_error,
+                last_error_at=self.last_error_at,
+                last_success_at=None if self.last_success_at is None else self.wall(self.last_success_at),
+            )
+
+    def wall(self, monotonic: float) -> float:
+        """The wall-clock time (seconds since 1970) of a moment of the monotonic clock."""
+        return self.clock.time() - (self.clock.monotonic() - monotonic)
+
+    # --- in common ----------------------------------------------------------------------------------------------------
+
+    def _settle(self, batch: Batch, state: State) -> list[Receipt]:
+        """Receipts and room of a batch that is settled, under the lock; returns the receipts that are final and watched."""
+        self._leave(batch)
+        finished = [r for r, start, stop in batch.slices if r._settle(stop - start, state) and r._more is not None]
+        self.queue.release(batch.slices)
+        return finished
+
+    def _leave(self, batch: Batch) -> None:
+        """`batch` is no longer under way; the caller, who holds the lock, puts it where it belongs."""
+        if self.abandoned:
+            raise Abandoned
+        if batch in self.under_way:
+            self.under_way.remove(batch)
+        self.done = 0
+
+    def _note(self, error: BaseException) -> None:
+        self.last_error = self.journal.line(error)
+        self.last_error_at = self.clock.time()
+
+
+def _indexed(part: Slice) -> list[tuple[int, bytes]]:
+    return list(enumerate(lines_of(part), part[1]))
+
+
+def _notify(finished: Sequence[Receipt]) -> None:
+    for receipt in finished:
+        receipt._notify()
+

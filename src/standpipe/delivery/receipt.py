@@ -1,0 +1,288 @@
+"""What the caller of `produce` holds, and at the same time the engine's record of what was handed over.
+
+One object per call, not two: a receipt *is* the queue entry. It covers one message, or all messages of one
+`produce_many`; everything rarely needed lives in `_more`, which most receipts never get.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable, Generator, Mapping, Sequence
+from enum import Enum
+from typing import Any
+
+_log = logging.getLogger("standpipe.receipt")
+
+
+class State(Enum):
+    """Where the messages of a receipt are. All but `QUEUED` are final."""
+
+    QUEUED = "queued"
+    """accepted; waiting, or being sent"""
+    DELIVERED = "delivered"
+    """the destination has confirmed every message"""
+    DEAD_LETTERED = "dead_lettered"
+    """put aside for good; at least one message of the receipt"""
+    DROPPED = "dropped"
+    """dropped by the overflow policy that the user named; at least one message"""
+    UNDELIVERED = "undelivered"
+    """handed back by `shutdown`; at least one message"""
+
+
+QUEUED, DELIVERED, DEAD_LETTERED, DROPPED, UNDELIVERED = State
+
+_GRAVITY = (UNDELIVERED, DROPPED, DEAD_LETTERED)
+"""For a receipt of several messages: the first of these that happened to any of them is its state."""
+
+
+class Origin:
+    """What the receipts of one producer have in common: how their message ids begin, and whom to tell about failing observers."""
+
+    __slots__ = ("notifier", "observer_failures", "prefix", "producer", "worker")
+
+    def __init__(self, producer: str, prefix: str) -> None:
+        self.producer = producer
+        self.prefix = prefix
+        self.observer_failures = 0
+        self.notifier = LoopNotifier()
+        self.worker: int | None = None
+
+    def is_worker(self) -> bool:
+        """Whether the calling thread is the producer's worker."""
+        return self.worker == threading.get_ident()
+
+
+class _More:
+    """The parts of a receipt that most receipts do not have."""
+
+    __slots__ = ("detail", "error", "headers", "ids", "tally", "watchers")
+
+    def __init__(self) -> None:
+        self.headers: Mapping[str, str] | None = None
+        self.ids: Sequence[str] | None = None
+        self.watchers: list[Callable[[Receipt], object]] | None = None
+        self.tally: dict[State, int] | None = None
+        self.error: BaseException | None = None
+        self.detail: Any = None
+
+
+class Receipt:
+    """A receipt for one message (`produce`) or for several handed over together (`produce_many`).
+
+    Thread-safe. Ask `state`, or wait: `receipt.wait(timeout)`, `await receipt`, `receipt.add_done_callback(fn)`.
+    Dropping a receipt changes nothing; holding one keeps no payload in memory once it is final.
+    """
+
+    __slots__ = ("_accepted_at", "_count", "_first", "_is_error", "_keys", "_more", "_open", "_origin", "_payload", "_size", "_state")
+
+    def __init__(
+        self,
+        origin: Origin,
+        is_error: bool,
+        payload: bytes,
+        count: int,
+        size: int,
+        keys: str | Sequence[str | None] | None,
+        accepted_at: float,
+    ) -> None:
+        self._origin = origin
+        self._is_error = is_error
+        self._payload = payload
+        self._count = count
+        self._open = count
+        self._size = size
+        self._keys = keys
+        self._accepted_at = accepted_at
+        self._first = -1
+        self._state = QUEUED
+        self._more: _More | None = None
+
+    # --- for the caller -----------------------------------------------------------------------------------------------
+
+    @property
+    def state(self) -> State:
+        """Where the messages are now. Several messages: QUEUED until all are settled, then the worst that happened to any."""
+        return self._state
+
+    @property
+    def count(self) -> int:
+        """How many messages the receipt covers."""
+        return self._count
+
+    @property
+    def message_id(self) -> str:
+        """The id of the message, the same in every attempt (of the first message, if there are several)."""
+        return self._id(0)
+
+    @property
+    def message_ids(self) -> list[str]:
+        """The ids of all messages, in order."""
+        return [self._id(index) for index in range(self._count)]
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many messages are queued, delivered, dead_lettered, dropped, undelivered; they add up to `count`."""
+        counts = {state.value: 0 for state in State}
+        more = self._more
+        tally = more.tally if more is not None else None
+        if tally is not None:
+            for state, number in list(tally.items()):
+                counts[state.value] = number
+        elif self._state is not QUEUED:
+            counts[self._state.value] = self._count
+        counts["queued"] = self._count - sum(number for name, number in counts.items() if name != "queued")
+        return counts
+
+    @property
+    def error(self) -> BaseException | None:
+        """Why a message was dead-lettered (the last one, if there are several), else None."""
+        return self._more.error if self._more is not None else None
+
+    @property
+    def detail(self) -> Any:
+        """What the destination said about the delivery, if the producer passes it on, else None."""
+        return self._more.detail if self._more is not None else None
+
+    @property
+    def delivered(self) -> bool:
+        """True once the destination has confirmed every message."""
+        return self._state is DELIVERED
+
+    def done(self) -> bool:
+        """True once every message has reached a final state."""
+        return self._state is not QUEUED
+
+    def wait(self, timeout: float | None = None) -> State:
+        """Wait until every message is settled, at most `timeout` seconds (None: no limit); returns the state then.
+
+        Never raises because of what happened to the message: look at the state. Calling it from the producer's own worker
+        thread (from a callback) with a message still queued would wait for itself; it returns at once there.
+        """
+        if self._state is QUEUED and not self._origin.is_worker():
+            settled = threading.Event()
+            self.add_done_callback(lambda _: settled.set())
+            settled.wait(timeout)
+        return self._state
+
+    def __await__(self) -> Generator[Any, None, State]:
+        """Wait in asyncio until every message is settled; the result is the state. Never blocks the loop."""
+        if self._state is QUEUED:
+            loop = asyncio.get_running_loop()
+            future: asyncio.Future[None] = loop.create_future()
+            self.add_done_callback(lambda _: self._origin.notifier.resolve(loop, future))
+            yield from future.__await__()
+        return self._state
+
+    def add_done_callback(self, callback: Callable[[Receipt], object]) -> None:
+        """Call `callback(receipt)` once every message is settled: from the worker thread, or at once if that has happened.
+
+        Callbacks observe, they cannot decide: one that raises changes nothing (it is logged and counted). Keep them short;
+        the worker waits for them.
+        """
+        more = self._rest()
+        with _watcher_lock:
+            if more.watchers is None:
+                more.watchers = []
+            more.watchers.append(callback)
+        # The worker sets the state first and looks for watchers second; we do it the other way round. Whoever comes second
+        # sees the other, and `_notify` hands each watcher out once.
+        if self._state is not QUEUED:
+            self._notify()
+
+    def __repr__(self) -> str:
+        what = self.message_id if self._count == 1 else f"{self._count} messages from {self.message_id}"
+        return f"<Receipt {what} {self._state.value}>"
+
+    # --- for the engine -----------------------------------------------------------------------------------------------
+
+    def _rest(self) -> _More:
+        more = self._more
+        if more is None:
+            with _watcher_lock:
+                more = self._more
+                if more is None:
+                    more = self._more = _More()
+        return more
+
+    def _id(self, index: int) -> str:
+        more = self._more
+        if more is not None and more.ids is not None:
+            return more.ids[index]
+        return f"{self._origin.prefix}{self._first + index:012x}"
+
+    def _key(self, index: int) -> str | None:
+        keys = self._keys
+        return keys if keys is None or isinstance(keys, str) else keys[index]
+
+    def _settle(self, number: int, state: State) -> bool:
+        """Note that `number` more messages reached `state` (under the engine's lock); True when these were the last."""
+        if number == self._count:
+            self._open = 0
+            self._finish(state)
+            return True
+        more = self._rest()
+        if more.tally is None:
+            more.tally = {}
+        more.tally[state] = more.tally.get(state, 0) + number
+        self._open -= number
+        if self._open:
+            return False
+        self._finish(next((grave for grave in _GRAVITY if grave in more.tally), DELIVERED))
+        return True
+
+    def _finish(self, state: State) -> None:
+        self._payload = b""
+        self._state = state
+
+    def _notify(self) -> None:
+        """Call the watchers. Outside of every lock: a callback may do anything."""
+        more = self._more
+        if more is None or more.watchers is None:
+            return
+        with _watcher_lock:
+            watchers, more.watchers = more.watchers, None
+        for watcher in watchers or ():
+            self._call(watcher)
+
+    def _call(self, callback: Callable[[Receipt], object]) -> None:
+        try:
+            callback(self)
+        except Exception:
+            self._origin.observer_failures += 1
+            _log.exception("%s: a receipt callback raised; the message is not affected", self._origin.producer)
+
+
+_watcher_lock = threading.Lock()
+"""Guards the handing over of watchers for all receipts: held for a few instructions, and only where somebody watches."""
+
+
+class LoopNotifier:
+    """Resolves futures on their event loop, waking each loop once per burst instead of once per message (1.9 us each)."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._waiting: dict[asyncio.AbstractEventLoop, deque[asyncio.Future[None]]] = {}
+
+    def resolve(self, loop: asyncio.AbstractEventLoop, future: asyncio.Future[None]) -> None:
+        """Set the result of `future` on `loop` soon; callable from any thread. A closed loop is ignored."""
+        with self._lock:
+            waiting = self._waiting.get(loop)
+            if waiting is not None:
+                waiting.append(future)
+                return
+            self._waiting[loop] = deque([future])
+        try:
+            loop.call_soon_threadsafe(self._resolve_all, loop)
+        except RuntimeError:  # the loop has been closed: nobody awaits any more
+            with self._lock:
+                self._waiting.pop(loop, None)
+
+    def _resolve_all(self, loop: asyncio.AbstractEventLoop) -> None:
+        with self._lock:
+            futures = self._waiting.pop(loop, ())
+        for future in futures:
+            if not future.done():
+                future.set_result(None)

@@ -1,0 +1,235 @@
+"""Which messages may be sent next: the rules of order. Pure: no thread, clock, random or log.
+
+Rules:
+1. `fifo`: a message is sent only when every earlier one is settled.
+2. `key`: a message with a key is sent only when every earlier one of the same key is settled. A key is *busy* while a
+   message of it waits for a retry (and, when several attempts can be under way at once, also while it is being sent);
+   later messages of a busy key are *held* until it is settled. Messages without a key hold back nobody.
+3. `none`: no message holds back another.
+4. A batch that failed as a whole and has more than one message is tried again in halves, so that a poison message ends up
+   alone. What stands in the second half and shares a key with the first is held.
+
+A message is in exactly one place: in the queue, in `ready`, in `waiting`, in `held`, or on its way.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from typing import Literal
+
+from standpipe.delivery.batch import Batch, Slice
+
+Ordering = Literal["key", "fifo", "none"]
+
+
+class Schedule:
+    """The messages that have been taken from the queue and are not on their way.
+
+    `exclusive`: keys are busy from the moment their message is taken, because the next attempt may begin before this one
+    has ended, or because the transport may deliver a later message of a batch although an earlier one failed.
+    """
+
+    def __init__(self, ordering: Ordering, exclusive: bool) -> None:
+        self.ordering = ordering
+        self.exclusive = exclusive and ordering == "key"
+        self.ready: deque[Slice] = deque()
+        self.waiting: list[Batch] = []
+        self.held: dict[str, deque[Slice]] = {}
+
+    def __iter__(self) -> Iterator[Slice]:
+        """Every slice, waiting ones first."""
+        for batch in self.waiting:
+            yield from batch.slices
+        yield from self.ready
+        for slices in self.held.values():
+            yield from slices
+
+    # --- new messages -------------------------------------------------------------------------------------------------
+
+    def admit(self, slices: list[Slice]) -> tuple[list[Slice], int]:
+        """Of messages fresh from the queue, those that may be sent now, and how many they are; the others are held."""
+        if self.ordering != "key" or not (self.held or self.exclusive):
+            return slices, count_of(slices)
+        admitted: list[Slice] = []
+        for part in slices:
+            if part[0]._keys is None:
+                admitted.append(part)
+            else:
+                self._admit_keyed(part, admitted)
+        return admitted, count_of(admitted)
+
+    def _admit_keyed(self, part: Slice, admitted: list[Slice]) -> None:
+        receipt, start, stop = part
+        for index in range(start, stop):
+            key = receipt._key(index)
+            single = (receipt, index, index + 1)
+            if key is not None and key in self.held:
+                self.held[key].append(single)
+                continue
+            if key is not None and self.exclusive:
+                self.held[key] = deque()
+            admitted.append(single)
+
+    def give_back(self, batch: Batch) -> None:
+        """Messages that were taken and not tried: they go first next time."""
+        if self.exclusive:
+            # Their keys are busy on their own account; `ready` takes them without asking again.
+            self.ready.extendleft(reversed(list(batch.slices)))
+            return
+        admitted, _ = self.admit(batch.slices)
+        self.ready.extendleft(reversed(admitted))
+
+    def take_ready(self, limit: int) -> tuple[list[Slice], int]:
+        """At most `limit` messages from those that wait for nothing."""
+        slices: list[Slice] = []
+        count = 0
+        while self.ready and count < limit:
+            receipt, start, stop = self.ready.popleft()
+            if stop - start > limit - count:
+                self.ready.appendleft((receipt, start + limit - count, stop))
+                stop = start + limit - count
+            slices.append((receipt, start, stop))
+            count += stop - start
+        return slices, count
+
+    # --- failed messages ----------------------------------------------------------------------------------------------
+
+    def retry(self, batch: Batch) -> None:
+        """`batch` failed and is to be tried again when `batch.due` has come: its keys are busy until it is settled."""
+        if self.ordering == "key" and not self.exclusive:
+            for key in batch.key_set():
+                self.held.setdefault(key, deque())
+        if self.ordering == "fifo":
+            self.waiting.insert(0, batch)
+        else:
+            self.waiting.append(batch)
+
+    def retry_halves(self, batch: Batch) -> None:
+        """As `retry` for a batch that failed as a whole: by halves."""
+        middle = (batch.count + 1) // 2
+        self._retry_both(batch.part(0, middle), batch.part(middle, batch.count))
+
+    def split(self, batch: Batch, number: int) -> Batch:
+        """Take `batch` (just chosen) apart: its first `number` messages to be tried now, the rest keeps waiting."""
+        head, rest = batch.part(0, number), batch.part(number, batch.count)
+        if self.ordering == "fifo":
+            self.waiting.insert(0, rest)
+        elif self.ordering == "key" and not self.exclusive:
+            # The rest keeps its keys busy; what it shares with the head is held, since settling the head frees those keys.
+            rest = self._behind(rest, head.key_set())
+            if rest.count:
+                self.waiting.append(rest)
+        else:
+            self.waiting.append(rest)
+        return head
+
+    def _retry_both(self, first: Batch, second: Batch) -> None:
+        if self.ordering == "fifo":
+            self.waiting[:0] = [first, second]
+            return
+        if self.ordering == "key" and not self.exclusive:
+            self.retry(first)
+            second = self._behind(second, first.key_set())
+            if second.count:
+                self.retry(second)
+            return
+        self.waiting += [first, second]
+
+    def _behind(self, batch: Batch, keys: set[str]) -> Batch:
+        """`batch` without the messages of busy `keys`, which are held, before those held already (they are older)."""
+        if not keys or not (keys & batch.key_set()):
+            return batch
+        kept: list[Slice] = []
+        behind: dict[str, list[Slice]] = {}
+        for single in batch.singles():
+            key = single[0]._key(single[1])
+            if key is not None and key in keys:
+                behind.setdefault(key, []).append(single)
+            else:
+                kept.append(single)
+        for key, slices in behind.items():
+            self.held.setdefault(key, deque()).extendleft(reversed(slices))
+        return batch._with(kept, len(kept))
+
+    def due(self, now: float) -> Batch | None:
+        """The failed batch to be tried again now, longest due first; it is taken out."""
+        if not self.waiting:
+            return None
+        first = self.waiting[0] if self.ordering == "fifo" else min(self.waiting, key=_due)
+        if first.due > now:
+            return None
+        self.waiting.remove(first)
+        return first
+
+    def next_due(self) -> float | None:
+        """When the next failed batch may be tried again."""
+        if not self.waiting:
+            return None
+        return self.waiting[0].due if self.ordering == "fifo" else min(self.waiting, key=_due).due
+
+    def hurry(self, now: float) -> None:
+        """The destination has just proved to be well: halves of a failed batch need not wait any longer."""
+        for batch in self.waiting:
+            if batch.count > 1 and batch.due > now:
+                batch.due = now
+
+    # --- settled messages ---------------------------------------------------------------------------------------------
+
+    def settled(self, batch: Batch) -> None:
+        """`batch` is settled for good: what was held behind its keys may go."""
+        if not self.held or self.ordering != "key":
+            return
+        for key in batch.key_set():
+            held = self.held.get(key)
+            if held is None:
+                continue
+            if not self.exclusive:
+                del self.held[key]
+                self.ready.extendleft(reversed(held))
+            elif held:
+                self.ready.appendleft(held.popleft())
+            else:
+                del self.held[key]
+
+    def expired(self, before: float) -> list[Slice]:
+        """Take out every message accepted before `before`, wherever it waits, and free the keys that only those kept busy."""
+        found = [part for part in self.ready if part[0]._accepted_at < before]
+        freed = list(found) if self.exclusive else []
+        if found:
+            self.ready = deque(part for part in self.ready if part[0]._accepted_at >= before)
+        for batch in list(self.waiting):
+            if any(part[0]._accepted_at < before for part in batch.slices):
+                late, kept = self._expire_waiting(batch, before)
+                found += late
+                busy = kept.key_set()
+                freed += [single for single in late if single[0]._key(single[1]) not in busy]
+        for key, held in self.held.items():
+            late = [part for part in held if part[0]._accepted_at < before]
+            if late:
+                found += late
+                self.held[key] = deque(part for part in held if part[0]._accepted_at >= before)
+        if freed:
+            self.settled(Batch(freed, len(freed)))
+        return found
+
+    def _expire_waiting(self, batch: Batch, before: float) -> tuple[list[Slice], Batch]:
+        singles = list(batch.singles())
+        late = [single for single in singles if single[0]._accepted_at < before]
+        kept = batch.choose(lambda position: singles[position][0]._accepted_at >= before)
+        index = self.waiting.index(batch)
+        self.waiting[index : index + 1] = [kept] if kept.count else []
+        return late, kept
+
+    def oldest(self) -> float | None:
+        """When the oldest message here was accepted."""
+        return min((part[0]._accepted_at for part in self), default=None)
+
+
+def _due(batch: Batch) -> float:
+    return batch.due
+
+
+def count_of(slices: Iterable[Slice]) -> int:
+    """How many messages the slices are."""
+    return sum(stop - start for _, start, stop in slices)

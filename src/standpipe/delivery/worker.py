@@ -1,0 +1,287 @@
+"""The worker: the one thread that connects, sends and closes. Thin: every decision is the engine's.
+
+`Worker` drives producers whose methods are ordinary functions, one message (`send`) or one batch (`send_batch`) at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from standpipe.core.errors import ContractError, Reject, SendError
+from standpipe.core.outcome import Outcome, Verdict, judge
+from standpipe.delivery.batch import Batch, lines_of
+from standpipe.delivery.engine import Abandoned, Engine
+from standpipe.delivery.memory_queue import NEVER
+
+INTERNAL_FAULT_PAUSE = 1.0
+"""Seconds before the worker goes on after a fault of its own: long enough not to spin, short enough not to be noticed."""
+
+Result = Outcome | BaseException | None
+
+
+@dataclass(frozen=True, slots=True)
+class Transport:
+    """What the worker calls: the methods of a producer. Exactly one of `send` and `send_batch` is used."""
+
+    connect: Callable[[], Any]
+    close: Callable[[], Any]
+    safe_connect: Callable[[], Any]
+    send: Callable[[bool, dict[str, Any]], Any] | None = None
+    send_batch: Callable[[Batch], Sequence[Result]] | None = None
+
+
+def read_results(results: object, batch: Batch) -> list[Verdict | None]:
+    """What `_send_batch` returned, as one verdict per message (None: delivered). Success must be claimed for each message."""
+    if isinstance(results, (str, bytes)) or not isinstance(results, Sequence):
+        raise ContractError(
+            f"_send_batch returned {type(results).__name__}, not one result per message; return batch.delivered() when all arrived"
+        )
+    if len(results) != batch.count:
+        raise ContractError(f"_send_batch returned {len(results)} results for {batch.count} messages; one per message is needed")
+    return [None if result is Outcome.DELIVERED else _verdict(result) for result in results]
+
+
+def _verdict(result: object) -> Verdict:
+    if isinstance(result, BaseException):
+        return judge(result)
+    if result is Outcome.REJECTED:
+        return Verdict(Outcome.REJECTED, Reject("rejected by the destination"))
+    if result is Outcome.FAILED or result is Outcome.UNKNOWN:
+        return Verdict(result, SendError("the destination did not take the message"))
+    return Verdict(Outcome.UNKNOWN, ContractError(f"{result!r} in the results of _send_batch is neither an Outcome nor an exception"))
+
+
+class Worker:
+    """Runs in the worker thread, from `run` to its end. Only `engine.stop` and `engine.abandon` reach in from outside."""
+
+    def __init__(self, engine: Engine, transport: Transport) -> None:
+        self.engine = engine
+        self.transport = transport
+
+    # --- life ---------------------------------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Connect, then send until `shutdown` has been called and nothing is pending or its time is up; then close."""
+        try:
+            self.transport.safe_connect()
+            while (batch := self._next()) is not None:
+                self._guarded(batch)
+        except Abandoned:
+            pass
+        finally:
+            self.close()
+
+    def _next(self) -> Batch | None:
+        """The next batch; waits for it. None: it is over."""
+        engine = self.engine
+        while True:
+            now = engine.clock.monotonic()
+            if engine.over(now):
+                return None
+            engine.sweep(now)
+            if not engine.connected:  # a reset that shutdown or a fault interrupted
+                self.transport.safe_connect()
+                continue
+            with engine.lock:
+                batch, due = engine.choose(now)
+                if batch is not None:
+                    return batch
+                if engine.closing and engine.empty():
+                    return None
+                self._wait(due, now)
+
+    def _wait(self, due: float | None, now: float) -> None:
+        """Wait, under the lock, until `due`, a new message, an expiry, or shutdown."""
+        engine = self.engine
+        times = [time for time in (due, engine.stop_at, engine.next_expiry()) if time is not None]
+        engine.queue.wake_at = engine.wake_level()
+        engine.clock.wait(engine.queue.ready, max(0.0, min(times) - now) if times else None)
+        engine.queue.wake_at = NEVER
+
+    def _guarded(self, batch: Batch) -> None:
+        """Try `batch`; a fault of ours must neither end delivery silently nor lose the batch."""
+        try:
+            if self.transport.send_batch is not None:
+                self._attempt_batch(batch)
+            else:
+                self._attempt_each(batch)
+        except Abandoned:
+            raise
+        except BaseException as fault:
+            self.engine.journal.critical("internal error, delivery goes on; please report this", error=fault)
+            self._recover()
+            self.pause(INTERNAL_FAULT_PAUSE)
+
+    def _recover(self) -> None:
+        for batch in list(self.engine.under_way):
+            left = batch.part(self.engine.done, batch.count)
+            self.engine.split(batch, [left])
+            self.engine.give_back(left)
+
+    # --- attempts -----------------------------------------------------------------------------------------------------
+
+    def _attempt_each(self, batch: Batch) -> None:
+        """Send the messages of `batch` one by one. The first that fails ends it: the rest goes back, to be chosen again."""
+        engine, send, loads = self.engine, self.transport.send, orjson.loads
+        position = 0
+        for part in batch.slices:
+            receipt, start, _ = part
+            for index, payload in enumerate(lines_of(part), start):
+                if engine.stop_at is not None and engine.over(engine.clock.monotonic()):
+                    engine.give_back(batch.part(position, batch.count))
+                    return
+                try:
+                    send(receipt._is_error, loads(payload))  # type: ignore[misc]
+                except BaseException as error:
+                    self._one_failed(batch, position, judge(error))
+                    return
+                engine.delivered_next(batch, receipt, index)
+                position += 1
+
+    def _one_failed(self, batch: Batch, position: int, verdict: Verdict) -> None:
+        failed, rest = batch.part(position, position + 1), batch.part(position + 1, batch.count)
+        self.engine.split(batch, [failed, rest])
+        reset = settle_failed(self.engine, failed, verdict, whole=False)
+        if rest.count:
+            self.engine.give_back(rest)
+        if reset:
+            self.reset()
+
+    def _attempt_batch(self, batch: Batch) -> None:
+        """Send `batch` as one; then settle each message by its own result, or the batch as a whole if there are none."""
+        try:
+            results = read_results(self.transport.send_batch(batch), batch)  # type: ignore[misc]
+        except BaseException as error:
+            if settle_failed(self.engine, batch, judge(error), whole=True):
+                self.reset()
+            return
+        if settle_results(self.engine, batch, results):
+            self.reset()
+
+    # --- connection ---------------------------------------------------------------------------------------------------
+
+    def safe_connect(self) -> bool:
+        """Connect, as `connecting` says. False when shutdown's time was up first."""
+        steps = connecting(self.engine)
+        try:
+            step = next(steps)
+            while True:
+                if step is None:
+                    step = steps.send(self._try_to_connect())
+                else:
+                    self.pause(step)
+                    step = steps.send(None)
+        except StopIteration as end:
+            return bool(end.value)
+
+    def _try_to_connect(self) -> BaseException | None:
+        try:
+            self.transport.connect()
+        except BaseException as error:
+            return error
+        return None
+
+    def reset(self) -> None:
+        """Close the connection and open it again."""
+        engine = self.engine
+        with engine.lock:
+            engine.resets += 1
+        engine.journal.repeated("reset", "resetting the connection")
+        self._close()
+        self.transport.safe_connect()
+
+    def close(self) -> None:
+        """Close the connection for good."""
+        if self.engine.connected:
+            self._close()
+            self.engine.journal.info("closed")
+
+    def _close(self) -> None:
+        self.engine.connected = False
+        try:
+            self.transport.close()
+        except BaseException as error:
+            self.engine.journal.repeated("close", "closing the connection failed (%s)", self.engine.journal.line(error))
+
+    def pause(self, seconds: float) -> None:
+        """Wait so long; shutdown ends it. Messages that expire meanwhile are put aside."""
+        engine = self.engine
+        until = engine.clock.monotonic() + seconds
+        was_closing = engine.closing
+        while True:
+            now = engine.clock.monotonic()
+            engine.sweep(now)
+            with engine.lock:
+                if now >= until or engine.closing is not was_closing or engine.over(now):
+                    return
+                times = [time for time in (until, engine.stop_at, engine.next_expiry()) if time is not None]
+                engine.clock.wait(engine.queue.ready, max(0.0, min(times) - now))
+
+
+def connecting(engine: Engine) -> Generator[float | None, BaseException | None, bool]:
+    """The steps of `_safe_connect`: None asks to call `_connect` and to be sent what it raised, a number asks to wait so
+    many seconds. Up to `max_retries` times with growing delays; then, after `reconnect_wait`, again. Ends with True when
+    connected, with False when shutdown's time is up."""
+    policy = engine.settings.retry
+    rounds = 0
+    while True:
+        for attempt in range(1, policy.max_retries + 1):
+            if engine.over(engine.clock.monotonic()):
+                return False
+            error = yield None
+            if error is None:
+                engine.connection_opened()
+                return True
+            engine.connection_failed(error, attempt)
+            if attempt < policy.max_retries:
+                yield engine.retry_delay(attempt)
+        rounds += 1
+        engine.unreachable()
+        # While shutting down there may be no time for the long wait: go on with the growing delays until the deadline.
+        growing = policy.bound(policy.max_retries + rounds - 1)
+        wait = min(policy.reconnect_wait, growing) if engine.closing else policy.reconnect_wait
+        engine.journal.repeated("reconnect wait", "waiting %.1f s before connecting again", wait)
+        yield wait
+
+
+def settle_failed(engine: Engine, batch: Batch, verdict: Verdict, whole: bool) -> bool:
+    """Settle a batch that failed alike; True when the connection has to be reset."""
+    if verdict.outcome is Outcome.REJECTED:
+        engine.rejected(batch, verdict.error, whole)
+        return False
+    return engine.failed(batch, verdict, whole)
+
+
+def settle_results(engine: Engine, batch: Batch, results: Sequence[Verdict | None]) -> bool:
+    """Settle each message of `batch` by its own result; True when the connection has to be reset. Messages of one outcome
+    stay together: what failed alike is retried as one batch."""
+    delivered = [position for position, verdict in enumerate(results) if verdict is None]
+    if len(delivered) == batch.count:
+        engine.delivered(batch)
+        return False
+    groups: dict[tuple[object, ...], list[int]] = {}
+    for position, verdict in enumerate(results):
+        if verdict is not None:
+            groups.setdefault(_alike(verdict, position), []).append(position)
+    parts = [(results[positions[0]], batch.choose(set(positions).__contains__)) for positions in groups.values()]
+    arrived = batch.choose(set(delivered).__contains__)
+    engine.split(batch, [part for _, part in parts] + [arrived])
+    if arrived.count:
+        engine.delivered(arrived)
+    reset = False
+    for verdict, part in parts:
+        if verdict is None:
+            continue
+        reset = settle_failed(engine, part, verdict, whole=False) or reset
+    return reset
+
+
+def _alike(verdict: Verdict, position: int) -> tuple[object, ...]:
+    """Rejected messages each keep their own reason; failed ones are told apart by what has to be done about them."""
+    if verdict.outcome is Outcome.REJECTED:
+        return (verdict.outcome, position)
+    return (verdict.outcome, verdict.reset_now, verdict.retry_after)

@@ -1,0 +1,484 @@
+"""The contract: extend `BaseProducer` with `_connect`, `_send` and `_close`, and get the queue, the worker, retries,
+reconnection, batches, receipts, dead letters and a graceful shutdown.
+
+This file assembles them; the rules of delivery are in `standpipe.delivery`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import os
+import random
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import TracebackType
+from typing import Any, ClassVar, Self
+
+from standpipe.core.clock import Clock, SystemClock
+from standpipe.core.errors import EncodingError
+from standpipe.core.payload import encode, encode_many
+from standpipe.delivery.async_worker import AsyncWorker
+from standpipe.delivery.batch import Batch
+from standpipe.delivery.dead_letters import DeadLetters, MemoryDeadLetters
+from standpipe.delivery.engine import Engine, Settings
+from standpipe.delivery.journal import Journal
+from standpipe.delivery.memory_queue import MemoryQueue, QueueLimits
+from standpipe.delivery.receipt import Origin, Receipt
+from standpipe.delivery.retry import RetryPolicy
+from standpipe.delivery.statistics import ProducerStatistics, ShutdownReport
+from standpipe.delivery.worker import Transport, Worker
+from standpipe.producers.config import BaseProducerConfig, secrets_in
+from standpipe.producers.process import manage
+
+__all__ = ["BaseProducer", "BaseProducerConfig", "Batch"]
+
+PREFETCH = 64
+"""Messages that the worker takes from the queue at once for `_send`: enough to make the lock's cost small."""
+
+CLOSE_RESERVE = 0.1
+"""Share of the time given to `shutdown` that is kept for `_close` (at most `CLOSE_RESERVE_MAX` seconds)."""
+CLOSE_RESERVE_MAX = 0.5
+
+
+class BaseProducer(ABC):
+    """Delivers messages to one destination, asynchronously, through an internal queue and a worker thread.
+
+    Extend it with three methods (see `_connect`, `_send`, `_close`); they are always called from the one worker thread,
+    never concurrently. Nothing is connected and no thread started before the first `produce` or `start()`. All public
+    methods may be called from any thread. Also a context manager, synchronous and asynchronous.
+
+    Optional, for speed: `_send_batch(batch)` instead of `_send`; or `async def` for all of them, with up to `max_in_flight`
+    sends under way at once on an event loop that the worker owns.
+    """
+
+    config_model: ClassVar[type[BaseProducerConfig]] = BaseProducerConfig
+    """The configuration model of this producer, for YAML."""
+
+    atomic_batches: ClassVar[bool] = False
+    """Set it to True if a `_send_batch` that fails, as a whole or for one message, has certainly delivered no later message
+    of the same key. Otherwise, with `ordering: key`, a batch never holds two messages of one key."""
+
+    max_in_flight: ClassVar[int] = 64
+    """For asynchronous producers: sends under way at once."""
+
+    # Names of our own are private twice over (`__`), so that an author's `self._queue` or `self._client` cannot hit them.
+    __started: bool
+    __thread: threading.Thread | None
+    __final: ShutdownReport | None
+    __origin: Origin
+    __queue: MemoryQueue
+    __engine: Engine
+    __driver: Worker | AsyncWorker
+    __dead_letters: DeadLetters
+    __put: Callable[[Receipt], None]
+
+    def __init__(
+        self,
+        config: BaseProducerConfig,
+        *,
+        dead_letters: DeadLetters | None = None,
+        clock: Clock | None = None,
+        jitter: Callable[[], float] | None = None,
+    ) -> None:
+        """`dead_letters` (default: in memory), `clock` and `jitter` (numbers in 0 ... 1) are for the application and for tests."""
+        if not isinstance(config, BaseProducerConfig):
+            raise TypeError(f"{type(self).__name__} needs a BaseProducerConfig, not {type(config).__name__}")
+        self.config = config
+        self.__style = _style(type(self))
+        self.__given_dead_letters = dead_letters
+        self.__clock: Clock = clock if clock is not None else SystemClock()
+        self.__jitter = jitter if jitter is not None else random.random
+        self.__monotonic = self.__clock.monotonic
+        self.__lifecycle = threading.RLock()
+        self.__begin()
+        manage(self)
+
+    # --- what a producer author writes --------------------------------------------------------------------------------
+
+    @abstractmethod
+    def _connect(self) -> Any:
+        """Open the connection; raise if it cannot be opened. Called again after every reset."""
+
+    def _send(self, is_error: bool, message: dict[str, Any]) -> Any:
+        """Send one message; returning claims success, raising anything is a failure and the message is tried again.
+
+        Raise `Reject` to put it aside for good, `RetryAfter(seconds)` when the destination asks for a pause, `Disconnected`
+        when the connection is gone.
+        """
+        raise NotImplementedError
+
+    def _send_batch(self, batch: Batch) -> Any:
+        """Send several messages at once; return one result per message (`batch.delivered()` when all arrived).
+
+        A result is `Outcome.DELIVERED` or what went wrong with that message: an exception, as for `_send`, or another
+        `Outcome`. Raising means that the batch failed as a whole; it is then tried in halves until the fault is alone.
+        """
+        raise NotImplementedError
+
+    @abstractmethod
+    def _close(self) -> Any:
+        """Release everything; may be called twice, and after a `_connect` that failed half-way."""
+
+    # --- producing ----------------------------------------------------------------------------------------------------
+
+    def produce(
+        self,
+        is_error: bool,
+        message: dict[str, Any],
+        *,
+        key: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        message_id: str | None = None,
+    ) -> Receipt:
+        """Hand over one message; returns at once with its receipt. The message is encoded now: later changes do not matter.
+
+        `key`: messages of one key arrive in order. `headers`: text to text, passed to destinations that have headers.
+        `message_id`: your own id (1 to 200 characters), the same in every attempt; made if not given.
+
+        Raises EncodingError, MessageTooLarge, ProducerClosed; QueueFull if the queue is full and `on_full` is `raise`, or
+        `block` and `full_timeout` has passed. When it raises, the message was not accepted.
+        """
+        payload = encode(message)
+        if is_error is not False:
+            is_error = bool(is_error)
+        receipt = Receipt(self.__origin, is_error, payload, 1, len(payload), key, self.__monotonic())
+        if key is not None or headers is not None or message_id is not None:
+            _add_details(receipt, key, headers, None if message_id is None else [message_id])
+        if not self.__started:
+            self.start()
+        self.__put(receipt)
+        return receipt
+
+    def produce_many(
+        self,
+        is_error: bool,
+        messages: Sequence[dict[str, Any]],
+        *,
+        key: str | None = None,
+        keys: Sequence[str | None] | None = None,
+        headers: Mapping[str, str] | None = None,
+        message_ids: Sequence[str] | None = None,
+    ) -> Receipt:
+        """Hand over several messages together: one receipt for all, several times as fast as one by one; all or none are accepted.
+
+        `key` is for all of them, or `keys` has one per message; `headers` are for all. Otherwise as `produce`.
+        """
+        messages = messages if isinstance(messages, (list, tuple)) else list(messages)
+        if not messages:
+            raise EncodingError("produce_many needs at least one message")
+        receipt = self.__receipt_for(bool(is_error), encode_many(messages), len(messages), key, keys, headers, message_ids)
+        return self.__hand_over(receipt, None)
+
+    def produce_encoded(
+        self,
+        is_error: bool,
+        payload: bytes,
+        count: int,
+        *,
+        key: str | None = None,
+        keys: Sequence[str | None] | None = None,
+        headers: Mapping[str, str] | None = None,
+        timeout: float | None = None,
+    ) -> Receipt:
+        """As `produce_many` for messages that are encoded already: JSON Lines of `count` objects, without a newline at the end.
+
+        For code that encodes by itself, such as pipelines; `payload` is trusted. `timeout` overrides `full_timeout`.
+        """
+        return self.__hand_over(self.__receipt_for(is_error, payload, count, key, keys, headers, None), timeout)
+
+    async def aproduce(
+        self,
+        is_error: bool,
+        message: dict[str, Any],
+        *,
+        key: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        message_id: str | None = None,
+    ) -> Receipt:
+        """As `produce` for asyncio: when the queue is full it awaits room instead of blocking the loop.
+
+        Cancelled while it waits: the message was not accepted.
+        """
+        payload = encode(message)
+        receipt = Receipt(self.__origin, bool(is_error), payload, 1, len(payload), key, self.__monotonic())
+        if key is not None or headers is not None or message_id is not None:
+            _add_details(receipt, key, headers, None if message_id is None else [message_id])
+        if not self.__started:
+            self.start()
+        await self.__queue.aput(receipt)
+        return receipt
+
+    # --- life ---------------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Start the worker now instead of at the first `produce`: it connects at once. Does nothing when it runs already."""
+        with self.__lifecycle:
+            if self.__started or self.__engine.closing:
+                return
+            self.__started = True
+            self.__thread = threading.Thread(target=self._worker, name=f"standpipe-{self.config.name}", daemon=True)
+            self.__thread.start()
+
+    def flush(self, timeout: float | None = None) -> int:
+        """Wait until everything accepted before this call is settled, at most `timeout` seconds (None: no limit).
+
+        Returns how many of those messages are left: 0 when all are delivered, dead-lettered or dropped.
+        """
+        if self.__origin.is_worker():
+            return self.statistics().pending
+        return self.__queue.flush(timeout)
+
+    async def aflush(self, timeout: float | None = None) -> int:
+        """As `flush`, for asyncio."""
+        return await asyncio.to_thread(self.flush, timeout)
+
+    def shutdown(self, timeout: float | None = None) -> ShutdownReport:
+        """Stop accepting, deliver what is pending, close the connection, end the worker; at most `timeout` seconds
+        (default: `shutdown_timeout`), then report what became of every message.
+
+        Idempotent and callable from any thread: later calls wait for the first and return its report. Called from the worker
+        itself (a callback) it only begins, and reports what is known so far.
+        """
+        timeout = self._begin_shutdown(timeout)
+        if self.__origin.is_worker():
+            return self.__report(())
+        if self.__thread is not None:
+            self.__thread.join(timeout)
+        with self.__lifecycle:
+            if self.__final is None:
+                self.__final = self.__finish()
+            return self.__final
+
+    def _begin_shutdown(self, timeout: float | None = None) -> float:
+        """Stop accepting and let the worker deliver what is pending; returns the time it has, in seconds."""
+        timeout = self.config.shutdown_timeout if timeout is None else max(0.0, timeout)
+        engine = self.__engine
+        if not engine.closing:
+            pending = self.statistics().pending
+            engine.journal.info("shutting down: %d message(s) pending, %.1f s to deliver them", pending, timeout)
+        with self.__lifecycle:
+            reserve = min(timeout * CLOSE_RESERVE, CLOSE_RESERVE_MAX)
+            engine.stop(self.__monotonic() + timeout - reserve)
+        return timeout
+
+    def __finish(self) -> ShutdownReport:
+        messages, sending = self.__engine.abandon()
+        report = self.__report(messages, sending)
+        journal = self.__engine.journal
+        if self.__thread is not None and self.__thread.is_alive():
+            journal.warning("the worker is still busy in a call to the destination; it is left behind and sends nothing more")
+        tell = journal.warning if report.undelivered else journal.info
+        tell(
+            "shut down: %d delivered, %d dead-lettered, %d dropped, %d undelivered",
+            report.delivered,
+            report.dead_lettered,
+            report.dropped,
+            report.undelivered,
+        )
+        return report
+
+    def __report(self, messages: Iterable[Any], sending: int = 0) -> ShutdownReport:
+        now = self.statistics()
+        return ShutdownReport(
+            delivered=now.delivered,
+            dead_lettered=now.dead_lettered,
+            undelivered=now.pending,
+            dropped=now.dropped,
+            messages=tuple(messages),
+            possible_duplicates=sending,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.shutdown()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        await asyncio.to_thread(self.shutdown)
+
+    # --- telling ------------------------------------------------------------------------------------------------------
+
+    @property
+    def name(self) -> str:
+        """The name of this instance."""
+        return self.config.name
+
+    @property
+    def destination(self) -> str:
+        """Where the messages go, for people: in dead letters and lists. Override it to say more; no secrets."""
+        return f"{self.config.type}:{self.config.name}"
+
+    @property
+    def dead_letters(self) -> DeadLetters:
+        """The messages put aside for good."""
+        return self.__dead_letters
+
+    @property
+    def closed(self) -> bool:
+        """True once `shutdown` has been called."""
+        return self.__engine.closing
+
+    def statistics(self) -> ProducerStatistics:
+        """A consistent snapshot of the counters."""
+        return self.__engine.statistics()
+
+    def when_room(self, watcher: Callable[[], None]) -> None:
+        """Call `watcher` once, soon after there is room in the queue again, or on shutdown. It must only wake somebody up."""
+        self.__queue.when_room(watcher)
+
+    def has_room(self, count: int, size: int) -> bool:
+        """Whether `count` messages of `size` bytes together would be taken without waiting now."""
+        return self.__queue.closed or self.config.queue.on_full.startswith("drop") or self.__queue.fits(count, size)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.config.name!r}>"
+
+    # --- the worker ---------------------------------------------------------------------------------------------------
+
+    def _worker(self) -> None:
+        """The body of the worker thread."""
+        self.__origin.worker = threading.get_ident()
+        try:
+            self.__driver.run()
+        finally:
+            self.__origin.worker = None
+
+    def _safe_connect(self) -> Any:
+        """Call `_connect` until it succeeds: up to `max_retries` times with growing delays, then wait `reconnect_wait` and
+        start over. Every wait ends at once on shutdown. (A coroutine for asynchronous producers.)"""
+        return self.__driver.safe_connect()
+
+    # --- assembly -----------------------------------------------------------------------------------------------------
+
+    def __begin(self) -> None:
+        """Everything that belongs to this process alone: made anew in a child after a fork."""
+        config, clock = self.config, self.__clock
+        self.__started = False
+        self.__thread = None
+        self.__final = None
+        # 80 random bits for this producer in this process, then a counter: unique across machines, whatever the clocks say.
+        self.__origin = Origin(config.name, os.urandom(10).hex())
+        limits = QueueLimits(config.queue.max_messages, config.queue.max_bytes, config.queue.on_full, config.queue.full_timeout)
+        self.__queue = MemoryQueue(config.name, limits, clock)
+        self.__queue.is_worker = self.__origin.is_worker
+        self.__put = self.__queue.put
+        given = self.__given_dead_letters
+        self.__dead_letters = given if given is not None else MemoryDeadLetters()
+        journal = Journal(config.name, clock, tuple(secrets_in(config)))
+        self.__engine = Engine(self.__settings(), self.__queue, self.__dead_letters, self.__origin, clock, self.__jitter, journal)
+        self.__driver = self.__make_driver()
+
+    def __settings(self) -> Settings:
+        config = self.config
+        retry = RetryPolicy(config.max_retries, config.retry.initial, config.retry.factor, config.retry.max, config.reconnect_wait)
+        in_batches = self.__style.batch
+        # What has been taken from the queue cannot be dropped, expire or be slowed down any more: then one at a time.
+        careful = config.queue.on_full == "drop_oldest" or config.deadline is not None or config.rate_limit is not None
+        prefetch = 1 if careful or self.__style.asynchronous else PREFETCH
+        return Settings(
+            name=config.name,
+            destination=self.destination,
+            retry=retry,
+            ordering=config.ordering,
+            max_resets=config.max_resets,
+            deadline=config.deadline,
+            batch_messages=config.batch.max_messages if in_batches else prefetch,
+            batch_bytes=config.batch.max_bytes,
+            linger=config.batch.linger if in_batches else 0.0,
+            rate_limit=config.rate_limit,
+            exclusive=self.__style.asynchronous or (in_batches and not self.atomic_batches),
+        )
+
+    def __make_driver(self) -> Worker | AsyncWorker:
+        transport = Transport(
+            connect=self._connect,
+            close=self._close,
+            safe_connect=self._safe_connect,
+            send=None if self.__style.batch else self._send,
+            send_batch=self._send_batch if self.__style.batch else None,
+        )
+        if self.__style.asynchronous:
+            return AsyncWorker(self.__engine, transport, self.max_in_flight, self.config.send_timeout)
+        return Worker(self.__engine, transport)
+
+    def __receipt_for(
+        self,
+        is_error: bool,
+        payload: bytes,
+        count: int,
+        key: str | None,
+        keys: Sequence[str | None] | None,
+        headers: Mapping[str, str] | None,
+        message_ids: Sequence[str] | None,
+    ) -> Receipt:
+        if keys is not None and (len(keys) != count or key is not None):
+            raise EncodingError(f"{len(keys)} keys for {count} messages; give one key per message, or `key` for all")
+        if message_ids is not None and len(message_ids) != count:
+            raise EncodingError(f"{len(message_ids)} message ids for {count} messages; give one per message")
+        receipt = Receipt(self.__origin, is_error, payload, count, len(payload), key if keys is None else keys, self.__monotonic())
+        if key is not None or keys is not None or headers is not None or message_ids is not None:
+            _add_details(receipt, receipt._keys, headers, message_ids)
+        return receipt
+
+    def __hand_over(self, receipt: Receipt, timeout: float | None) -> Receipt:
+        if not self.__started:
+            self.start()
+        self.__queue.put(receipt, timeout)
+        return receipt
+
+    def _after_fork(self) -> None:
+        """In a child process: an empty queue, a connection of its own, a worker on the first `produce`."""
+        self.__lifecycle = threading.RLock()
+        if not self.__engine.closing:
+            self.__begin()
+
+
+class _Style:
+    """Which methods an author wrote."""
+
+    def __init__(self, batch: bool, asynchronous: bool) -> None:
+        self.batch = batch
+        self.asynchronous = asynchronous
+
+
+def _style(producer: type[BaseProducer]) -> _Style:
+    """One message or batches; ordinary functions or coroutines. Raises TypeError for what is neither."""
+    batch = producer._send_batch is not BaseProducer._send_batch
+    if not batch and producer._send is BaseProducer._send:
+        raise TypeError(f"{producer.__name__} has neither _send nor _send_batch; a producer needs one of them")
+    names = ("_connect", "_send_batch" if batch else "_send", "_close")
+    coroutines = [inspect.iscoroutinefunction(getattr(producer, name)) for name in names]
+    if any(coroutines) and not all(coroutines):
+        ordinary = [name for name, is_coroutine in zip(names, coroutines, strict=True) if not is_coroutine]
+        raise TypeError(f"{producer.__name__}: {' and '.join(ordinary)} must be `async def`, as the other methods are")
+    return _Style(batch, all(coroutines))
+
+
+def _add_details(
+    receipt: Receipt,
+    keys: str | Sequence[str | None] | None,
+    headers: Mapping[str, str] | None,
+    ids: Sequence[str] | None,
+) -> None:
+    """What most messages do not have, checked."""
+    for key in (keys,) if keys is None or isinstance(keys, str) else keys:
+        if key is not None and not isinstance(key, str):
+            raise EncodingError(f"the key {key!r} is {type(key).__name__}, not text")
+        receipt._size += len(key or "")
+    if headers is not None:
+        for name, value in headers.items():
+            if not isinstance(name, str) or not isinstance(value, str):
+                raise EncodingError(f"the header {name!r}: {value!r} is not text to text")
+            receipt._size += len(name) + len(value)
+        receipt._rest().headers = dict(headers)
+    if ids is not None:
+        for message_id in ids:
+            if not isinstance(message_id, str) or not 0 < len(message_id) <= 200:
+                raise EncodingError(f"the message id {message_id!r} is not a text of 1 to 200 characters")
+        receipt._rest().ids = list(ids)

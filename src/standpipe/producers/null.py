@@ -1,0 +1,26 @@
+"""`type: null`: takes every message and forgets it, for measuring and for trying things out."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from standpipe.core.outcome import Outcome
+from standpipe.producers.base import BaseProducer, BaseProducerConfig, Batch
+
+
+class NullProducer(BaseProducer):
+    """Discards every message: what it counts as delivered is gone."""
+
+    atomic_batches: ClassVar[bool] = True
+
+    def _connect(self) -> None:
+        """There is nothing to connect to."""
+
+    def _send_batch(self, batch: Batch) -> list[Outcome]:
+        return batch.delivered()
+
+    def _close(self) -> None:
+        """There is nothing to close."""
+
+
+__all__ = ["BaseProducerConfig", "NullProducer"]

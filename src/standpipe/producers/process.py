@@ -1,0 +1,68 @@
+"""What happens to producers when the process forks or ends.
+
+After `os.fork` the child's producers start anew: empty queue, own connection, own worker on the first `produce`; the parent
+keeps its own. At exit every producer that was not shut down is, all at the same time, each within its `shutdown_timeout`.
+Programs that leave by `os._exit` or a signal's default action run neither; see docs/explanation/what-survives-what.md.
+"""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import time
+import weakref
+from typing import Protocol
+
+from standpipe.delivery.statistics import ShutdownReport
+
+_log = logging.getLogger("standpipe.producers")
+
+
+class Managed(Protocol):
+    """What this module needs of a producer."""
+
+    @property
+    def name(self) -> str:
+        """The name of the instance."""
+        ...
+
+    @property
+    def closed(self) -> bool:
+        """Whether `shutdown` has been called."""
+        ...
+
+    def _after_fork(self) -> None: ...
+
+    def _begin_shutdown(self) -> float: ...
+
+    def shutdown(self, timeout: float | None = None) -> ShutdownReport:
+        """Deliver what is pending and close."""
+        ...
+
+
+_managed: weakref.WeakSet[Managed] = weakref.WeakSet()
+
+
+def manage(producer: Managed) -> None:
+    """Take care of `producer` when the process forks or ends. It is not kept alive by this."""
+    _managed.add(producer)
+
+
+def _after_fork_in_child() -> None:
+    for producer in list(_managed):
+        producer._after_fork()
+
+
+def _at_exit() -> None:
+    now = time.monotonic()
+    ends = [(producer, now + producer._begin_shutdown()) for producer in list(_managed) if not producer.closed]
+    for producer, end in ends:
+        report = producer.shutdown(timeout=max(0.0, end - time.monotonic()))
+        if report.undelivered:
+            _log.warning("%s: the process ends with %d message(s) undelivered; call shutdown() to get them back", producer.name, report.undelivered)
+
+
+atexit.register(_at_exit)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
