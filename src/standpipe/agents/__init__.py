@@ -1,0 +1,1 @@
+"""Sources: one file per agent, each reading messages from somewhere and remembering its position."""
