@@ -51,7 +51,8 @@ class _Inclusion:
         self._include_into(self._document, (self._document.name,))
 
     def _include_into(self, document: Document, chain: tuple[str, ...]) -> None:
-        for path, pattern in self._patterns(document):
+        patterns = self._patterns(document) if INCLUDE in document.data else ()
+        for path, pattern in patterns:
             for name in self._files(document, path, pattern):
                 self._add(document, path, _File(name, (*chain, name)))
         _forget_include(document)
@@ -101,7 +102,7 @@ class _Inclusion:
             return True
         first = self._seen.get(_identity(file.name))
         if first is not None:
-            self._report(document, path, f"{quoted(file.name)} is included already at {first}", "include it once")
+            self._report(document, path, f"{quoted(file.name, whole=True)} is included already at {first}", "include it once")
         return first is not None
 
     def _loaded(self, document: Document, path: Path, file: _File) -> Document | None:
@@ -117,7 +118,7 @@ class _Inclusion:
         """A problem with a file as a whole is mended where that file is named."""
         if problem.line:
             return problem
-        return Problem.at(document.value_position(path), path, f"{quoted(problem.file)}: {problem.message}", problem.remedy)
+        return Problem.at(document.value_position(path), path, f"{quoted(problem.file, whole=True)}: {problem.message}", problem.remedy)
 
 
 def _pattern_fault(pattern: str) -> tuple[str, str] | None:

@@ -157,7 +157,7 @@ class _TreeBuilder:
         if any("\ud800" <= character <= "\udfff" for character in text):
             raise ValueError("half of a surrogate pair is not a character")
         if event.tag in _PLAIN_TAGS:
-            return read_scalar(text) if event.implicit[0] else text
+            return read_scalar(text) if event.tag is None and event.implicit[0] else text
         kind = _SCALAR_TAGS.get(event.tag)
         if kind is None:
             raise _UnknownTag(event.tag)

@@ -80,8 +80,8 @@ def format_path(path: Path) -> str:
     return text
 
 
-def quoted(value: str, mark: str = "'") -> str:
-    """`value` in quotes for a message: on one line, control characters escaped, cut when it is long."""
-    cut = value if len(value) <= _QUOTED_CHARACTERS_MAX else value[:_QUOTED_CHARACTERS_MAX] + "..."
+def quoted(value: str, mark: str = "'", *, whole: bool = False) -> str:
+    """`value` in quotes for a message: on one line, control characters escaped, cut when it is long unless the `whole` is wanted."""
+    cut = value if whole or len(value) <= _QUOTED_CHARACTERS_MAX else value[:_QUOTED_CHARACTERS_MAX] + "..."
     escaped = "".join(character if character.isprintable() else ascii(character)[1:-1] for character in cut)
     return f"{mark}{escaped}{mark}"

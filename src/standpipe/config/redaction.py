@@ -49,7 +49,14 @@ def _forms(secret: str) -> Iterator[str]:
     parts = [secret, secret.strip()] + [line for line in lines if len(line) >= _LONG_LINE and len(lines) > 1]
     for part in parts:
         if part:
-            yield from (part, repr(part)[1:-1], json.dumps(part)[1:-1], json.dumps(part, ensure_ascii=False)[1:-1])
+            # Python escapes the single quotes of a text that holds both kinds; the two appended ones make sure of that.
+            yield from (
+                part,
+                repr(part)[1:-1],
+                repr(part + "\"'")[1:-4],
+                json.dumps(part)[1:-1],
+                json.dumps(part, ensure_ascii=False)[1:-1],
+            )
             yield from (quote(part, safe=""), quote_plus(part))
 
 

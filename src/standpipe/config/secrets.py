@@ -146,7 +146,7 @@ class _Resolver:
         try:
             text = read_text(os.path.join(folder, name), FILE_BYTES_MAX)
         except FileFault as fault:
-            where = quoted(os.path.join(folder, name))
+            where = quoted(os.path.join(folder, name), whole=True)
             raise _BadReference(f"the file {where}: {fault.message}", fault.remedy or "check the file") from None
         return text[:-2] if text.endswith("\r\n") else text.removesuffix("\n")
 

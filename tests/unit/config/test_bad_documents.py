@@ -10,6 +10,9 @@ from tests.unit.config.models import ProducerConfig
 
 TAGS = "only !!str, !!int, !!float, !!bool, !!null, !!seq and !!map are; remove the tag"
 
+IN_QUOTES = "; mend the value, or put it in quotes if it is text"
+PRINTABLE = "; remove it, or write it as an escape in double quotes"
+
 TEXTS = [
     ("", "f.yaml: the file holds no configuration; 'standpipe init' writes one to start from"),
     ("# nothing\n", "f.yaml: the file holds no configuration; 'standpipe init' writes one to start from"),
@@ -25,23 +28,26 @@ TEXTS = [
     ("1: a\n", "f.yaml:1:1: the key '1' is not text; write it in quotes: \"1\""),
     ("p: {true: a}\n", "f.yaml:1:5: p: the key 'true' is not text; write it in quotes: \"true\""),
     ("p: {[1]: a}\n", "f.yaml:1:5: p: a key must be text; write a name before the colon"),
-    ("p:\n  : a\n", "f.yaml:2:3: p: the key '' is not text; write a name before the colon"),
+    ("p: {~: a}\n", "f.yaml:1:5: p: the key '~' is not text; write it in quotes: \"~\""),
     ("p: !!python/object/apply:os.system [ls]\n", f"f.yaml:1:4: p: the tag '!!python/object/apply:os.system' is not allowed, {TAGS}"),
     ("p: !secret x\n", f"f.yaml:1:4: p: the tag '!secret' is not allowed, {TAGS}"),
     ("p: !!set {a, b}\n", f"f.yaml:1:4: p: the tag '!!set' is not allowed, {TAGS}"),
     ("p: !!binary aGk=\n", f"f.yaml:1:4: p: the tag '!!binary' is not allowed, {TAGS}"),
-    ("p: !!int x\n", "f.yaml:1:4: p: 'x' is not a value of the type !!int; mend the value, or put it in quotes if it is text"),
-    ("p: 1e999\n", "f.yaml:1:4: p: the number 1e999 is too large; mend the value, or put it in quotes if it is text"),
+    ("p: !!int x\n", f"f.yaml:1:4: p: 'x' is not a value of the type !!int{IN_QUOTES}"),
+    ("p: 1e999\n", f"f.yaml:1:4: p: the number 1e999 is too large{IN_QUOTES}"),
     (
         f"p: {'9' * 5000}\n",
-        "f.yaml:1:4: p: a number of 5000 characters is too long, at most 100 are allowed; mend the value, or put it in quotes if it is text",
+        f"f.yaml:1:4: p: a number of 5000 characters is too long, at most 100 are allowed{IN_QUOTES}",
     ),
     (
         'p: "\\ud800"\n',
-        "f.yaml:1:4: p: half of a surrogate pair is not a character; mend the value, or put it in quotes if it is text",
+        f"f.yaml:1:4: p: half of a surrogate pair is not a character{IN_QUOTES}",
     ),
     ("p: *x\n", "f.yaml:1:4: p: the alias *x names nothing; write the value here, or mark it with &x further up"),
-    ("p: &x [*x]\n", "f.yaml:1:8: p[0]: the alias *x stands inside the value it names; write the value here, or mark it with &x further up"),
+    (
+        "p: &x [*x]\n",
+        "f.yaml:1:8: p[0]: the alias *x stands inside the value it names; write the value here, or mark it with &x further up",
+    ),
     ("p: {<<: 5}\n", 'f.yaml:1:9: p."<<": only mappings can be merged with <<; name one with *alias, or several in a list'),
     ("p: " + "[" * 3000, "f.yaml:1:67: nested more than 64 levels deep; make the configuration flatter"),
     ("? " * 3000, "f.yaml:1:129: nested more than 64 levels deep; make the configuration flatter"),
@@ -71,7 +77,7 @@ TEXTS = [
     ("- a\np: b\n", "f.yaml:2:1: not valid YAML: a key does not fit here; mend the indentation"),
     (
         "a: 1\np: x\x01\n",
-        "f.yaml:2:5: not valid YAML: special characters are not allowed, found U+0001; remove it, or write it as an escape in double quotes",
+        f"f.yaml:2:5: not valid YAML: special characters are not allowed, found U+0001{PRINTABLE}",
     ),
     ('p: "\\UFFFFFFFF"\n', "f.yaml:1:7: not valid YAML: a number in an escape or directive is out of range"),
     ("%YAML 2.0\n---\np: 1\n", "f.yaml:1:1: not valid YAML: found incompatible YAML document (version 1.* is required)"),
@@ -188,7 +194,8 @@ def test_bad_field_is_explained(line: str, expected: str) -> None:
 
 
 def test_bad_names_and_items_are_explained() -> None:
-    text = "producers:\n  - type: a\n  - {type: b, name: a b}\n  - {type: c, name: ''}\n  - 5\n  -\n  - {type: d, name: abcdefghijklmnopqrstuvw}\n"
+    names = "  - type: a\n  - {type: b, name: a b}\n  - {type: c, name: ''}\n  - 5\n  -\n  - {type: d, name: abcdefghijklmnopqrstuvw}\n"
+    text = f"producers:\n{names}"
     assert [str(problem) for problem in sorted(problems_of(text), key=lambda problem: problem.position)] == [
         "f.yaml:2:5: producers[0].name: missing field; add 'name: ...' (a name of its own)",
         "f.yaml:3:21: producers[1].name: 'a b' contains a space; use letters, digits and '-'",
