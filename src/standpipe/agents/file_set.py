@@ -42,6 +42,7 @@ class FileSet:
         self._ready: deque[TailedFile] = deque()
         self._starting = True
         self._known_patterns: frozenset[str] = frozenset()
+        self._short_of_room = False
         self._from_beginning = config.start_at == "beginning"
         self.changed = False
         """True when `entries` would give something new; reset by whoever has written them"""
@@ -87,6 +88,7 @@ class FileSet:
 
     def scan(self, now: float) -> Found:
         """Look for new, changed, rotated and vanished files, and put those with something to do into the queue."""
+        self._short_of_room = False
         found = self._discovery.find()
         previous, self._paths = self._paths, found.paths
         self._count_rotations(previous)
@@ -100,6 +102,7 @@ class FileSet:
         if self._starting:
             self._resume_moved(siblings, now)
             self._starting = False
+            self._forget_oldest()
         self.measure()
         return found
 
@@ -251,7 +254,8 @@ class FileSet:
     def turn(self, now: float) -> tuple[TailedFile, Lines] | None:
         """Read one chunk of the file whose turn it is. None when that completed no line."""
         file = self._ready.popleft()
-        if file.must_wait():
+        # Short of room, rotated files do not wait for each other: each has to get to its end, or none can ever be closed.
+        if file.must_wait() and not (self._short_of_room and file.rotated):
             self._ready.append(file)
             return None
         file.queued = False
@@ -269,7 +273,9 @@ class FileSet:
             self._retire(file)
             return file.finish()
         if not self._opened.ensure(file):
-            return None  # every place is taken by a rotated file; the next look queues this one again
+            self._short_of_room = True
+            self._enqueue(file)
+            return None
         lines = file.read(self._config.chunk_bytes, now)
         self._complaints.settled(file.location)
         if not file.at_end:
@@ -326,8 +332,10 @@ class FileSet:
         self._files.pop(file.identity, None)
         if not deleted:
             self._gone[file.identity] = file
-        surplus = len(self._gone) + len(self._remembered) - MAX_GONE
-        self._remembered.drop_oldest(max(0, len(self._remembered) - max(0, surplus)))
+        self._forget_oldest()
+        self.changed = True
+
+    def _forget_oldest(self) -> None:
+        self._remembered.drop_oldest(keep=max(0, MAX_GONE - len(self._gone)))
         while len(self._gone) > MAX_GONE:
             del self._gone[next(iter(self._gone))]
-        self.changed = True

@@ -51,14 +51,14 @@ class LineAgentConfig(BaseAgentConfig):
     def _encoding_extends_ascii(cls, value: str) -> str:
         try:
             name = codecs.lookup(value).name
-            extends_ascii = all(bytes((code,)).decode(name) == chr(code) for code in range(128))
+            extends_ascii = bytes(range(128)).decode(name) == "".join(map(chr, range(128)))
         except LookupError:
             raise ValueError(f"unknown encoding {value!r}; use utf-8, latin-1, cp1252 or another one Python knows") from None
         except (UnicodeError, TypeError):
             extends_ascii = False
         if not extends_ascii:
             raise ValueError(f"encoding {value!r} does not extend ASCII, so lines cannot be found in it; convert the input to utf-8")
-        return name
+        return "utf-8" if name == "utf-8-sig" else name  # a byte order mark is dropped in any case
 
 
 @dataclass(slots=True)

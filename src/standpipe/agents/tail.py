@@ -28,6 +28,8 @@ from standpipe.core.errors import ConfigurationError
 
 # With tens of thousands of files one look, or one checkpoint, takes a while; each then gets a twentieth of a core, not all of it.
 LOOK_SHARE = 20
+# A read that was given less time than this still uses it while there is something to read but no line complete yet.
+BUSY_SECONDS = 0.1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,7 +121,7 @@ class TailAgent(BaseAgent):
         if not self._is_open:
             return None
         now = self._clock()
-        deadline = now + timeout
+        started, deadline = now, now + timeout
         while True:
             if now >= self._next_scan:
                 self._look(now)
@@ -128,7 +130,7 @@ class TailAgent(BaseAgent):
                 return self._counted(batch)
             self._save_if_due(now)
             now = self._clock()
-            if self._pause(now, deadline):
+            if self._pause(now, started, deadline):
                 return None
             now = self._clock()
 
@@ -198,16 +200,14 @@ class TailAgent(BaseAgent):
             lines=lines.lines, source=file.source, extras=lines.extras, position=TailPosition(file, file.delivered), size=lines.size
         )
 
-    def _pause(self, now: float, deadline: float) -> bool:
+    def _pause(self, now: float, started: float, deadline: float) -> bool:
         """Wait for the next look; True when `read` should return instead: interrupted, finished, or out of time."""
         if self.finished:
             self._files.measure()
             return True
-        if now >= deadline:
-            return True
         if self._files.has_turns:  # in the middle of a very long line
-            return self._wait(0.0)
-        return self._wait(min(deadline, self._next_scan) - now)
+            return now >= max(deadline, started + BUSY_SECONDS) or self._wait(0.0)
+        return now >= deadline or self._wait(min(deadline, self._next_scan) - now)
 
     def _check_directories(self) -> None:
         for pattern, path in self._discovery.patterns.items():
