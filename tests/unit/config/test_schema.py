@@ -108,7 +108,7 @@ def test_a_model_that_no_schema_describes_lets_every_field_through() -> None:
     class Odd(BaseModel):
         model_config = ConfigDict(arbitrary_types_allowed=True)
         type: str
-        other: re.Pattern[str] | memoryview
+        view: memoryview
 
     odd = json_schema({"odd": Odd}, {})["$defs"]["producer.odd"]
     assert odd == {"type": "object", "properties": {"type": {"const": "odd", "description": "the type of producer"}}, "required": ["type"]}
