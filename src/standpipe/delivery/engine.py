@@ -402,9 +402,7 @@ class Engine:
             f" ({self.journal.line(error)})" if error is not None else "",
         )
 
-    def _letter(
-        self, part: Slice, index: int, payload: bytes, batch: Batch, reason: Reason, error: BaseException | None
-    ) -> DeadLetter:
+    def _letter(self, part: Slice, index: int, payload: bytes, batch: Batch, reason: Reason, error: BaseException | None) -> DeadLetter:
         receipt = part[0]
         more = receipt._more
         return DeadLetter(
@@ -576,4 +574,3 @@ def _indexed(part: Slice) -> list[tuple[int, bytes]]:
 def _notify(finished: Sequence[Receipt]) -> None:
     for receipt in finished:
         receipt._notify()
-

@@ -142,7 +142,12 @@ class MemoryQueue:
     def _put_or_watch(self, entry: Receipt) -> asyncio.Future[None] | None:
         """Accept `entry`, else a future that is resolved when there may be room."""
         with self.lock:
-            blocks = self._limits.on_full == "block" and not self.closed and entry._count <= self._max_messages and entry._size <= self._max_bytes
+            blocks = (
+                self._limits.on_full == "block"
+                and not self.closed
+                and entry._count <= self._max_messages
+                and entry._size <= self._max_bytes
+            )
             if not blocks or self.fits(entry._count, entry._size):
                 self.put(entry)
                 return None

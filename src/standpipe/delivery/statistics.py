@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from standpipe.delivery.breaker import BreakerState
 from standpipe.core.message import Message
+from standpipe.delivery.breaker import BreakerState
 
 
 @dataclass(frozen=True, slots=True)

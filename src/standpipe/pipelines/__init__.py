@@ -1,0 +1,1 @@
+"""From agents through steps and routes to producers, with acknowledgements on the way back."""

@@ -50,7 +50,9 @@ class QueueConfig(Section):
     on_full: Literal["block", "raise", "drop_newest", "drop_oldest"] = Field(
         default="block", description="what happens to a message that finds the queue full; what is dropped is counted"
     )
-    full_timeout: Duration | None = Field(default=None, description="with `block`: how long to wait before QueueFull is raised; none: no limit")
+    full_timeout: Duration | None = Field(
+        default=None, description="with `block`: how long to wait before QueueFull is raised; none: no limit"
+    )
 
 
 class BaseProducerConfig(Section):
@@ -64,16 +66,22 @@ class BaseProducerConfig(Section):
     send_timeout: Duration | None = Field(
         default=30.0, description="longest time for one send; enforced for asynchronous producers, handed to the client by others"
     )
-    deadline: Duration | None = Field(default=None, description="how long a message may wait before it is dead-lettered as expired; none: for ever")
+    deadline: Duration | None = Field(
+        default=None, description="how long a message may wait before it is dead-lettered as expired; none: for ever"
+    )
     max_resets: int | None = Field(
-        default=None, ge=0, description="how many connection resets a failing message lives through before it is dead-lettered; none: retry for ever"
+        default=None,
+        ge=0,
+        description="how many connection resets a failing message lives through before it is dead-lettered; none: retry for ever",
     )
     ordering: Literal["key", "fifo", "none"] = Field(
         default="key", description="`key`: messages of one key in order; `fifo`: all in order; `none`: no order"
     )
     batch: BatchConfig = Field(default=BatchConfig(), description="size of the batches, for producers that send batches")
     queue: QueueConfig = Field(default=QueueConfig(), description="the queue and what happens when it is full")
-    rate_limit: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = Field(default=None, description="most messages per second; none: no limit")
+    rate_limit: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = Field(
+        default=None, description="most messages per second; none: no limit"
+    )
     shutdown_timeout: Duration = Field(default=10.0, description="how long `shutdown` and the end of the process deliver what is pending")
 
     @field_validator("type")
@@ -87,7 +95,9 @@ class BaseProducerConfig(Section):
     @classmethod
     def _name_is_usable(cls, value: str) -> str:
         if _NAME.fullmatch(value) is None:
-            raise ValueError(f"{value!r} cannot be a name; use up to 100 letters, digits, '.', '_' or '-', beginning with a letter or digit")
+            raise ValueError(
+                f"{value!r} cannot be a name; use up to 100 letters, digits, '.', '_' or '-', beginning with a letter or digit"
+            )
         return value
 
     @field_validator("max_retries", mode="before")

@@ -60,7 +60,9 @@ def _at_exit() -> None:
     for producer, end in ends:
         report = producer.shutdown(timeout=max(0.0, end - time.monotonic()))
         if report.undelivered:
-            _log.warning("%s: the process ends with %d message(s) undelivered; call shutdown() to get them back", producer.name, report.undelivered)
+            _log.warning(
+                "%s: the process ends with %d message(s) undelivered; call shutdown() to get them back", producer.name, report.undelivered
+            )
 
 
 atexit.register(_at_exit)

@@ -1,0 +1,1 @@
+"""Observers: logging for programs and for people. They see, they never decide."""
