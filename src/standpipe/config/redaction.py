@@ -9,8 +9,7 @@ from typing import Any
 from urllib.parse import quote, quote_plus
 
 from standpipe.config.problems import Path
-
-REDACTED = "**********"  # the mark Pydantic uses for SecretStr
+from standpipe.core.redaction import REDACTED
 
 _LONG_SECRET = 4  # shorter ones are replaced as whole words only: "5" as a secret must not blot out every 5
 _LONG_LINE = 8  # lines of a secret of several lines (a key in PEM) that are redacted on their own

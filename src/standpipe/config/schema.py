@@ -18,6 +18,7 @@ Schema = dict[str, Any]
 _REFERENCE = {"$ref": "#/$defs/reference"}
 _ANNOTATIONS = ("title", "description", "default", "examples", "deprecated")
 _SCALARS = ("integer", "number", "boolean")
+# Not "const": a constant stays alone, it is how an editor tells the members of a union apart.
 _CONSTRAINTS = ("enum", "pattern", "minLength", "maxLength", "format")
 _INNER_SCHEMAS = ("properties", "patternProperties", "$defs")
 _INNER_LISTS = ("anyOf", "oneOf", "allOf", "prefixItems")
@@ -152,9 +153,6 @@ def _friendly(schema: Any) -> Any:
 
 
 def _is_plain_value(schema: Schema) -> bool:
-    # A constant stays alone: it is how an editor tells the members of a union apart.
-    if "const" in schema:
-        return False
     return schema.get("type") in _SCALARS or any(name in schema for name in _CONSTRAINTS)
 
 

@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from standpipe.config.problems import quoted
-from standpipe.config.redaction import REDACTED, redact_url
+from standpipe.config.redaction import redact_url
+from standpipe.core.redaction import REDACTED
 
 _NAMES_MAX = 25  # a longer list hides the rest of the message
 

@@ -73,6 +73,12 @@ def test_a_reference_is_allowed_wherever_a_plain_value_is(schema: Schema) -> Non
     assert not re.search(schema["$defs"]["reference"]["pattern"], "8080")
 
 
+def test_the_constant_that_tells_the_members_of_a_union_apart_stands_alone(schema: Schema) -> None:
+    queue = schema["$defs"]["producer.file.SpoolQueue"]
+    assert queue["properties"]["type"]["const"] == "spool"
+    assert queue["required"] == ["type", "path"]
+
+
 def test_durations_and_sizes_take_numbers_and_texts_with_a_unit(schema: Schema) -> None:
     properties = schema["$defs"]["producer.file"]["properties"]
     wait, segment = properties["reconnect_wait"], properties["segment"]

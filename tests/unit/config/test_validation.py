@@ -119,6 +119,17 @@ def test_the_secret_of_one_member_of_a_union_is_hidden() -> None:
     ]
 
 
+def test_a_field_is_shown_if_it_is_secret_only_in_another_member_of_the_union() -> None:
+    class Open(Strict):
+        type: Literal["open"]
+        token: int
+
+    class Either(Strict):
+        one: Annotated[Open | Plain, Field(discriminator="type")]
+
+    assert lines_of(Either, "one: {type: open, token: x}\n") == ["f.yaml:1:26: one.token: expected a whole number, found text 'x'"]
+
+
 def test_values_in_mappings_and_tuples_are_found() -> None:
     assert lines_of(Holder, "one: {type: plain, token: x}\nmany: {a: [1, 2], b: [x, y]}\n") == [
         'f.yaml:2:15: many.a[1]: expected text, found the number 2; write it in quotes: "2"',
