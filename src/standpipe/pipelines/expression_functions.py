@@ -17,13 +17,11 @@ from typing import Any
 
 import orjson
 
+from standpipe.pipelines.conversions import INTEGER_MAX, INTEGER_MIN
 from standpipe.pipelines.fields import MISSING, find
 
 TEXT_MAX = 1 << 20
 """Characters in a text that an expression makes (1 MiB is the usual bound of a whole message: Kafka, NATS)."""
-
-INTEGER_MIN, INTEGER_MAX = -(2**63), 2**64 - 1
-"""What fits into the JSON that is sent."""
 
 ROUND_DIGITS_MAX = 30
 
@@ -49,6 +47,16 @@ def bounded_number(value: Any) -> Any:
     elif not INTEGER_MIN <= value <= INTEGER_MAX:
         raise OverflowError("the result does not fit into 64 bits")
     return value
+
+
+def check_sendable(value: Any) -> None:
+    """Raises ValueError for a constant that JSON cannot carry, which would make every message impossible to send."""
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError("the number is too large, infinite or NaN; JSON has finite numbers of 64 bits only")
+    try:
+        orjson.dumps(value)
+    except TypeError as error:
+        raise ValueError(f"the value cannot be sent as JSON: {error}") from None
 
 
 def _check_size(size: int) -> None:

@@ -149,11 +149,10 @@ class Translator:
     def _constant(self, node: ast.Constant) -> ast.expr:
         if not (node.value is None or isinstance(node.value, (str, bool, int, float))):
             self.refuse(node, f"{node.value!r} is not allowed; values are texts, numbers, True, False and None")
-        if isinstance(node.value, (int, float)):
-            try:
-                functions.bounded_number(node.value)
-            except OverflowError:
-                self.refuse(node, "the number is too large; numbers have at most 64 bits")
+        try:
+            functions.check_sendable(node.value)
+        except ValueError as error:
+            self.refuse(node, str(error))
         return ast.Constant(node.value)
 
     def _name(self, node: ast.Name) -> ast.expr:
