@@ -24,8 +24,9 @@ def lines_of(part: Slice) -> Sequence[bytes]:
     receipt, start, stop = part
     if receipt._count == 1:
         return (receipt._payload,)
-    lines = receipt._payload.split(b"\n")
-    return lines if stop - start == receipt._count else lines[start:stop]
+    if stop - start == receipt._count:
+        return receipt._payload.split(b"\n")
+    return receipt._lines()[start:stop]
 
 
 def total_size(slices: Iterable[Slice]) -> int:

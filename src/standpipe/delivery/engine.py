@@ -197,13 +197,12 @@ class Engine:
             if self.abandoned:
                 raise Abandoned
             if receipt._count == 1:
-                receipt._open = 0
                 receipt._payload = b""
                 receipt._state = DELIVERED
                 self.queue.release_one(receipt)
             else:
                 receipt._settle(1, DELIVERED)
-                self.queue.release([(receipt, index, index + 1)])
+                self.queue.release_part(receipt, index)
             self.delivered_count += 1
             self.last_success_at = self.clock.monotonic()
             self.done += 1

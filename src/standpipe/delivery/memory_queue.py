@@ -297,7 +297,7 @@ class MemoryQueue:
         number = 0
         if entry._count == 1:
             return 1 if at_least_one else 0
-        for line in entry._payload.split(b"\n")[start : start + max_messages]:
+        for line in entry._lines()[start : start + max_messages]:
             max_bytes -= len(line)
             if max_bytes < 0 and not (at_least_one and number == 0):
                 break
@@ -316,6 +316,12 @@ class MemoryQueue:
         self.bytes -= receipt._size
         if self._flushes:
             self._count_down(receipt, 1)
+        if self.waiting or self._space_watchers:
+            self.made_room()
+
+    def release_part(self, receipt: Receipt, index: int) -> None:
+        """As `release` for message `index` of a receipt of several."""
+        self._release(receipt, index, index + 1)
         if self.waiting or self._space_watchers:
             self.made_room()
 

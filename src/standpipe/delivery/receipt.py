@@ -58,7 +58,7 @@ class Origin:
 class _More:
     """The parts of a receipt that most receipts do not have."""
 
-    __slots__ = ("detail", "error", "headers", "ids", "tally", "watchers")
+    __slots__ = ("detail", "error", "headers", "ids", "lines", "tally", "watchers")
 
     def __init__(self) -> None:
         self.headers: Mapping[str, str] | None = None
@@ -67,6 +67,7 @@ class _More:
         self.tally: dict[State, int] | None = None
         self.error: BaseException | None = None
         self.detail: Any = None
+        self.lines: list[bytes] | None = None
 
 
 class Receipt:
@@ -76,7 +77,7 @@ class Receipt:
     Dropping a receipt changes nothing; holding one keeps no payload in memory once it is final.
     """
 
-    __slots__ = ("_accepted_at", "_count", "_first", "_is_error", "_keys", "_more", "_open", "_origin", "_payload", "_size", "_state")
+    __slots__ = ("_accepted_at", "_count", "_first", "_is_error", "_keys", "_more", "_origin", "_payload", "_size", "_state")
 
     def __init__(
         self,
@@ -92,11 +93,9 @@ class Receipt:
         self._is_error = is_error
         self._payload = payload
         self._count = count
-        self._open = count
         self._size = size
         self._keys = keys
         self._accepted_at = accepted_at
-        self._first = -1
         self._state = QUEUED
         self._more: _More | None = None
 
@@ -213,6 +212,13 @@ class Receipt:
             return more.ids[index]
         return f"{self._origin.prefix}{self._first + index:012x}"
 
+    def _lines(self) -> list[bytes]:
+        """The payloads of a receipt of several messages, kept until it is final: it is sent in pieces, and split only once."""
+        more = self._rest()
+        if more.lines is None:
+            more.lines = self._payload.split(b"\n")
+        return more.lines
+
     def _key(self, index: int) -> str | None:
         keys = self._keys
         return keys if keys is None or isinstance(keys, str) else keys[index]
@@ -220,21 +226,21 @@ class Receipt:
     def _settle(self, number: int, state: State) -> bool:
         """Note that `number` more messages reached `state` (under the engine's lock); True when these were the last."""
         if number == self._count:
-            self._open = 0
             self._finish(state)
             return True
         more = self._rest()
         if more.tally is None:
             more.tally = {}
         more.tally[state] = more.tally.get(state, 0) + number
-        self._open -= number
-        if self._open:
+        if sum(more.tally.values()) < self._count:
             return False
         self._finish(next((grave for grave in _GRAVITY if grave in more.tally), DELIVERED))
         return True
 
     def _finish(self, state: State) -> None:
         self._payload = b""
+        if self._more is not None:
+            self._more.lines = None
         self._state = state
 
     def _notify(self) -> None:
