@@ -114,7 +114,10 @@ class _Reader:
     def _component(self, path: ConfigPath, item: dict[str, Any], registry: Registry) -> tuple[type[Any], Any] | None:
         type_name = item.get("type")
         if not isinstance(type_name, str):
-            if "type" not in item:
+            if item.get("type", ...) is None and "null" in registry.built_in:
+                remedy = 'write type: "null", in quotes, if the one that discards everything is meant'
+                self._validator.report((*path, "type"), "the type is empty", remedy)
+            elif "type" not in item:
                 self._validator.report(path, f"the {registry.kind} has no type", f"add `type:`; there are: {', '.join(registry.types())}")
             else:
                 self._validator.report((*path, "type"), "the type is not text", f"there are: {', '.join(registry.types())}")

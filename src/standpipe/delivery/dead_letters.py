@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 import orjson
 
-from standpipe.core.redaction import redact
+from standpipe.core.redaction import redact_text
 
 TRACEBACK_MAX = 4096
 """Characters of traceback kept per dead letter; Sentry keeps 250 frames, but the innermost lines are what people read."""
@@ -107,11 +107,11 @@ class MemoryDeadLetters:
 
 def describe(error: BaseException, secrets: Sequence[str] = ()) -> str:
     """An exception as one line of at most 500 characters, without secrets."""
-    text = redact(str(error), secrets).replace("\n", " ").strip()
+    text = redact_text(str(error), secrets).replace("\n", " ").strip()
     line = f"{type(error).__name__}: {text}" if text else type(error).__name__
     return line if len(line) <= 500 else line[:497] + "..."
 
 
 def bounded_traceback(error: BaseException, secrets: Sequence[str] = ()) -> str:
     """The innermost part of the traceback, without secrets."""
-    return redact("".join(traceback.format_exception(error)), secrets)[-TRACEBACK_MAX:]
+    return redact_text("".join(traceback.format_exception(error)), secrets)[-TRACEBACK_MAX:]

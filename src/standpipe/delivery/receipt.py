@@ -79,6 +79,8 @@ class Receipt:
 
     __slots__ = ("_accepted_at", "_count", "_first", "_is_error", "_keys", "_more", "_origin", "_payload", "_size", "_state")
 
+    _first: int  # the number of the first message, given by the queue
+
     def __init__(
         self,
         origin: Origin,
