@@ -61,7 +61,7 @@ class RetryAfter(SendError):
     """
 
     def __init__(self, seconds: float, message: str | None = None) -> None:
-        super().__init__(message if message is not None else f"the destination asked to wait {seconds:g} s")
+        super().__init__(message if message is not None else f"the destination asked to wait {seconds} s")
         self.seconds = seconds
 
 

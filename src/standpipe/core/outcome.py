@@ -47,7 +47,7 @@ def judge(error: BaseException) -> Verdict:
         return Verdict(Outcome.REJECTED, error)
     if isinstance(error, RetryAfter):
         seconds = error.seconds if isinstance(error.seconds, (int, float)) and error.seconds == error.seconds else 0.0
-        return Verdict(Outcome.FAILED, error, retry_after=min(max(0.0, float(seconds)), RETRY_AFTER_MAX))
+        return Verdict(Outcome.FAILED, error, retry_after=float(min(max(0, seconds), RETRY_AFTER_MAX)))
     if isinstance(error, Disconnected):
         return Verdict(Outcome.FAILED if error.arrived is False else Outcome.UNKNOWN, error, reset_now=True)
     if isinstance(error, (NotSent, ContractError, ConnectionRefusedError, socket.gaierror)):

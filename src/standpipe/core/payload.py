@@ -76,20 +76,24 @@ def _cannot_encode(value: object) -> bool:
     return False
 
 
-def _find(value: Any, path: str, is_fault: Any, depth: int = 0) -> tuple[str, Any] | None:
+def _find(value: Any, path: str, is_fault: Any, depth: int = 0, seen: set[int] | None = None) -> tuple[str, Any] | None:
     """The path and value of the first fault within `value`, depth first."""
     if is_fault(value):
         return path, value
-    if depth > 100:
+    # Each container is looked at once: something that contains itself twice has more paths than anybody can walk.
+    seen = set() if seen is None else seen
+    if depth > 100 or id(value) in seen:
         return None
     if isinstance(value, dict):
+        seen.add(id(value))
         for key, inner in value.items():
             if not isinstance(key, str):
                 return f"the key {key!r} of {path}", key
-            if (found := _find(inner, f"{path}[{key!r}]", is_fault, depth + 1)) is not None:
+            if (found := _find(inner, f"{path}[{key!r}]", is_fault, depth + 1, seen)) is not None:
                 return found
     elif isinstance(value, (list, tuple)):
+        seen.add(id(value))
         for index, inner in enumerate(value):
-            if (found := _find(inner, f"{path}[{index}]", is_fault, depth + 1)) is not None:
+            if (found := _find(inner, f"{path}[{index}]", is_fault, depth + 1, seen)) is not None:
                 return found
     return None
