@@ -28,24 +28,48 @@ class AsyncWorker:
         self.max_in_flight = 1 if engine.settings.ordering == "fifo" else max_in_flight
         self.send_timeout = send_timeout
         self._tasks: set[asyncio.Task[bool]] = set()
+        self._to_close = False  # `_connect` has been called since the last `_close`, with whatever success
         self._woken: asyncio.Event
 
     def run(self) -> None:
         """Connect, then send until `shutdown` has been called and nothing is pending or its time is up; then close."""
-        with contextlib.suppress(Abandoned), asyncio.Runner() as runner:
-            runner.run(self._main())
+        with contextlib.suppress(Abandoned):
+            while not self._run_loop():
+                self._begin_again()
+
+    def _run_loop(self) -> bool:
+        """True when everything is over; False when the loop has ended before its time."""
+        try:
+            with asyncio.Runner() as runner:
+                runner.run(self._main())
+        except Abandoned:
+            raise
+        except BaseException as fault:  # ours, or a SystemExit in a task of the author's, which ends the whole loop
+            self.engine.journal.critical("the event loop of the worker has ended, a new one is made", error=fault)
+            return False
+        return True
+
+    def _begin_again(self) -> None:
+        engine = self.engine
+        self._tasks.clear()
+        engine.connected = False
+        for batch in list(engine.under_way):
+            engine.give_back(batch)
+        with engine.lock:
+            engine.queue.wake = engine.queue.ready.notify_all
+            if not engine.closing:
+                engine.clock.wait(engine.queue.ready, INTERNAL_FAULT_PAUSE)
 
     async def _main(self) -> None:
         self._woken = asyncio.Event()
         loop = asyncio.get_running_loop()
         self.engine.queue.wake = lambda: self._wake(loop)
         try:
-            await self.transport.safe_connect()
             while await self._turn():
                 pass
         finally:
             await self._end_tasks(0.0)
-            if self.engine.connected:
+            if self._to_close:
                 await self._close()
                 self.engine.journal.info("closed")
 
@@ -60,6 +84,8 @@ class AsyncWorker:
         if engine.over(now):
             return False
         engine.sweep(now)
+        if engine.finished():
+            return False
         if not engine.connected:
             await self.transport.safe_connect()
             return True
@@ -69,7 +95,7 @@ class AsyncWorker:
             with engine.lock:
                 batch, due = engine.choose(engine.clock.monotonic())
                 if batch is None:
-                    if engine.closing and engine.empty():
+                    if engine.finished():
                         return False
                     engine.queue.wake_at = engine.wake_level()
                     break
@@ -160,6 +186,7 @@ class AsyncWorker:
             return bool(end.value)
 
     async def _try_to_connect(self) -> BaseException | None:
+        self._to_close = True
         try:
             await self.transport.connect()
         except asyncio.CancelledError:
@@ -172,6 +199,9 @@ class AsyncWorker:
         """Let the sends under way end, close the connection and open it again."""
         engine = self.engine
         await self._end_tasks(RESET_GRACE)
+        if not engine.over(engine.clock.monotonic()):
+            for batch in list(engine.under_way):  # left by a fault of ours
+                engine.give_back(batch)
         with engine.lock:
             engine.resets += 1
         engine.journal.repeated("reset", "resetting the connection")
@@ -193,6 +223,7 @@ class AsyncWorker:
 
     async def _close(self) -> None:
         self.engine.connected = False
+        self._to_close = False
         try:
             await self.transport.close()
         except asyncio.CancelledError:
@@ -213,5 +244,6 @@ class AsyncWorker:
                 if now >= until or engine.closing is not was_closing or engine.over(now):
                     return
                 times = [time for time in (until, engine.stop_at, engine.next_expiry()) if time is not None]
+                engine.queue.wake_at = engine.expiry_wake_level()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._woken.wait(), max(0.0, min(times) - now))

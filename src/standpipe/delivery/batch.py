@@ -54,11 +54,11 @@ class Batch:
         self.slices = slices
         self.count = count
         # For the engine. attempts: failed ones since the last reset; tries: all that failed; epoch: the connection of the
-        # last failure; born: the connection of the first one; unknown: an attempt may have arrived.
+        # last failure; born: the connection of the first one (-1: none); unknown: an attempt may have arrived.
         self.attempts = 0
         self.tries = 0
         self.epoch = 0
-        self.born = 0
+        self.born = -1
         self.due = 0.0
         self.unknown = False
         self.first_attempt: float | None = None

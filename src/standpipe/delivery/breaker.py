@@ -49,8 +49,9 @@ class Breaker:
         return replace(self, cycle=0, resets=self.resets + 1, probe_at=probe_at)
 
     def unreachable(self) -> Breaker:
-        """After a connection could not be opened within its retries."""
-        return replace(self, state=BreakerState.OPEN)
+        """After a connection could not be opened within its retries: as bad as `threshold` failed attempts, so that the next
+        success finds something to close."""
+        return replace(self, state=BreakerState.OPEN, failures=max(self.failures, self.threshold))
 
     def due(self, now: float) -> Breaker:
         """The next probe need not wait longer than until `now`."""

@@ -107,7 +107,10 @@ class MemoryDeadLetters:
 
 def describe(error: BaseException, secrets: Sequence[str] = ()) -> str:
     """An exception as one line of at most 500 characters, without secrets."""
-    text = redact_text(str(error), secrets).replace("\n", " ").strip()
+    try:
+        text = redact_text(str(error), secrets).replace("\n", " ").strip()
+    except Exception:  # somebody's `__str__` is broken; what the exception says must not decide what becomes of the message
+        text = "(its text cannot be had)"
     line = f"{type(error).__name__}: {text}" if text else type(error).__name__
     return line if len(line) <= 500 else line[:497] + "..."
 

@@ -20,7 +20,7 @@ from standpipe.delivery.batch import Batch, Slice, lines_of
 from standpipe.delivery.breaker import Breaker, BreakerState
 from standpipe.delivery.dead_letters import DeadLetter, DeadLetters, Reason, bounded_traceback
 from standpipe.delivery.journal import Journal
-from standpipe.delivery.memory_queue import MemoryQueue
+from standpipe.delivery.memory_queue import NEVER, MemoryQueue
 from standpipe.delivery.rate import RateLimit
 from standpipe.delivery.receipt import DEAD_LETTERED, DELIVERED, QUEUED, UNDELIVERED, Origin, Receipt, State
 from standpipe.delivery.retry import RetryPolicy
@@ -96,6 +96,8 @@ class Engine:
         self._epoch = 0
         self._paused_until = 0.0
         self._probe_fresh = False
+        self._sweep_at = 0.0
+        origin.observer_failed = self._observer_failed
 
     # --- what to send next (the worker) -------------------------------------------------------------------------------
 
@@ -174,6 +176,10 @@ class Engine:
             return None
         return oldest + linger
 
+    def expiry_wake_level(self) -> int:
+        """As `wake_level`, for a worker that can send nothing: new messages concern it only if it waits for none to expire."""
+        return self.queue.accepted + 1 if self.settings.deadline is not None and self.next_expiry() is None else NEVER
+
     def wake_level(self) -> int:
         """How many accepted messages the worker, about to wait, wants to be woken at. Called under the lock."""
         queue = self.queue
@@ -184,6 +190,10 @@ class Engine:
     def empty(self) -> bool:
         """Whether nothing is pending. Called under the lock."""
         return self.queue.messages == 0
+
+    def finished(self) -> bool:
+        """Whether `shutdown` has been called and nothing is left to do."""
+        return self.closing and self.empty()
 
     def over(self, now: float) -> bool:
         """Whether the time that `shutdown` gave is up, or nobody waits any more."""
@@ -209,7 +219,7 @@ class Engine:
             if self.done == batch.count:
                 self.under_way.clear()
                 self.done = 0
-            if batch.tries:
+            if batch.tries or self.schedule.held:
                 self.possible_duplicates += batch.unknown
                 self.schedule.settled(Batch([(receipt, index, index + 1)], 1))
         if receipt._more is not None and receipt._state is not QUEUED:
@@ -270,7 +280,7 @@ class Engine:
         if verdict.retry_after is not None:
             self._pause(batch, verdict.retry_after)
             return False
-        if batch.tries == 1:
+        if batch.born < 0:
             batch.born = batch.epoch
         batch.attempts += 1
         most = self.settings.retry.max_retries
@@ -340,7 +350,7 @@ class Engine:
             return []
         lost = [batch] if lived >= most and (down or not whole or batch.count == 1) else []
         if down:
-            others = [other for other in self.schedule.waiting if self._epoch - 1 - other.born >= most]
+            others = [other for other in self.schedule.waiting if other.born >= 0 and self._epoch - 1 - other.born >= most]
             for other in others:
                 self.schedule.waiting.remove(other)
             lost += others
@@ -373,8 +383,9 @@ class Engine:
 
     # --- messages put aside -------------------------------------------------------------------------------------------
 
-    def bury(self, batch: Batch, reason: Reason, error: BaseException | None) -> None:
-        """Put `batch` aside: the dead letters are stored first, then the messages are settled. Worker thread."""
+    def bury(self, batch: Batch, reason: Reason, error: BaseException | None) -> bool:
+        """Put `batch` aside: the dead letters are stored first, then the messages are settled. False when they could not be
+        stored: the messages are kept. Worker thread."""
         letters = [self._letter(part, index, payload, batch, reason, error) for part in batch.slices for index, payload in _indexed(part)]
         try:
             self.dead_letters.add(letters)
@@ -384,7 +395,7 @@ class Engine:
                 self._leave(batch)
                 batch.due = self.clock.monotonic() + DEAD_LETTER_RETRY
                 self.schedule.retry(batch)
-            return
+            return False
         with self.lock:
             if error is not None:
                 for receipt, _, _ in batch.slices:
@@ -400,6 +411,7 @@ class Engine:
             reason.value,
             f" ({self.journal.line(error)})" if error is not None else "",
         )
+        return True
 
     def _letter(self, part: Slice, index: int, payload: bytes, batch: Batch, reason: Reason, error: BaseException | None) -> DeadLetter:
         receipt = part[0]
@@ -424,16 +436,19 @@ class Engine:
     def sweep(self, now: float) -> None:
         """Put aside what has waited longer than `deadline`. Worker thread; cheap when there is no deadline."""
         deadline = self.settings.deadline
-        if deadline is None:
+        if deadline is None or now < self._sweep_at:
             return
         with self.lock:
-            slices = self.queue.take_expired(now - deadline) + self.schedule.expired(now - deadline)
-            if not slices:
+            batches = self.schedule.expired(now - deadline)
+            if slices := self.queue.take_expired(now - deadline):
+                batches.append(Batch(slices, count_of(slices)))
+            if not batches:
                 return
-            batch = Batch(slices, count_of(slices))
-            self.under_way.append(batch)
+            self.under_way += batches
             self.done = 0
-        self.bury(batch, Reason.EXPIRED, None)
+        for batch in batches:
+            if not self.bury(batch, Reason.EXPIRED, None):
+                self._sweep_at = batch.due
 
     def next_expiry(self) -> float | None:
         """When the oldest waiting message expires. Called under the lock."""
@@ -442,7 +457,7 @@ class Engine:
             return None
         ages = [age for age in (self.queue.oldest_accepted_at(), self.schedule.oldest()) if age is not None]
         # `sweep` takes what is older than the deadline, not as old: wake up a moment after.
-        return min(ages) + deadline + 1e-6 if ages else None
+        return max(min(ages) + deadline + 1e-6, self._sweep_at) if ages else None
 
     # --- connection (the worker) --------------------------------------------------------------------------------------
 
@@ -534,7 +549,7 @@ class Engine:
                 queue_bytes_max=queue.bytes_max,
                 breaker=self.breaker.at(self.clock.monotonic()).state,
                 connected=self.connected,
-                observer_failures=self.origin.observer_failures,
+                observer_failures=self.origin.observer_failures + self.journal.failures,
                 last_error=self.last_error,
                 last_error_at=self.last_error_at,
                 last_success_at=None if self.last_success_at is None else self.wall(self.last_success_at),
@@ -543,6 +558,9 @@ class Engine:
     def wall(self, monotonic: float) -> float:
         """The wall-clock time (seconds since 1970) of a moment of the monotonic clock."""
         return self.clock.time() - (self.clock.monotonic() - monotonic)
+
+    def _observer_failed(self, error: BaseException) -> None:
+        self.journal.repeated("callback", "a receipt callback raised, the message is not affected (%s)", self.journal.line(error))
 
     # --- in common ----------------------------------------------------------------------------------------------------
 

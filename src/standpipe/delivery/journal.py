@@ -32,20 +32,22 @@ class Journal:
     def __init__(self, producer: str, clock: Clock, secrets: Sequence[str] = ()) -> None:
         self.producer = producer
         self.secrets = tuple(secrets)
+        self.failures = 0
+        """log handlers and filters that raised; they change no outcome"""
         self._clock = clock
         self._repeated: dict[str, _Repeated] = {}
 
     def info(self, text: str, *arguments: object) -> None:
         """A state change that is as it should be."""
-        _log.info("%s: " + text, self.producer, *arguments)
+        self._write(logging.INFO, text, arguments)
 
     def warning(self, text: str, *arguments: object) -> None:
         """Something an operator may want to look at."""
-        _log.warning("%s: " + text, self.producer, *arguments)
+        self._write(logging.WARNING, text, arguments)
 
     def critical(self, text: str, *arguments: object, error: BaseException | None = None) -> None:
         """A fault of Standpipe itself, with its traceback."""
-        _log.critical("%s: " + text, self.producer, *arguments, exc_info=error)
+        self._write(logging.CRITICAL, text, arguments, error)
 
     def line(self, error: BaseException) -> str:
         """An exception as one line without secrets."""
@@ -69,11 +71,17 @@ class Journal:
                 text += " (and %d more like it since the last such line)"
                 arguments += (seen.suppressed,)
                 seen.suppressed = 0
-        _log.warning("%s: " + text, self.producer, *arguments)
+        self._write(logging.WARNING, text, arguments)
 
     def recovered(self) -> None:
         """After a success: the next error of any kind is news again. Says how many lines were not written."""
         suppressed = sum(seen.suppressed for seen in self._repeated.values())
         self._repeated.clear()
         if suppressed:
-            _log.info("%s: delivering again; %d more errors of the kinds logged above were not written out", self.producer, suppressed)
+            self._write(logging.INFO, "delivering again; %d more errors of the kinds logged above were not written out", (suppressed,))
+
+    def _write(self, level: int, text: str, arguments: tuple[object, ...], error: BaseException | None = None) -> None:
+        try:
+            _log.log(level, "%s: " + text, self.producer, *arguments, exc_info=error)
+        except Exception:  # a handler that raises (a full queue, a broken pipe) must not end delivery
+            self.failures += 1

@@ -235,6 +235,8 @@ class MemoryQueue:
         """Call `watcher` (once, from any thread, under the lock: it must only wake somebody) when room was made or on closing."""
         with self.lock:
             self._space_watchers.append(watcher)
+            if self.closed or not self.messages:  # nothing is there that could make room later
+                self.made_room()
 
     # --- the worker ---------------------------------------------------------------------------------------------------
 

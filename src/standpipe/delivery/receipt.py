@@ -7,14 +7,12 @@ One object per call, not two: a receipt *is* the queue entry. It covers one mess
 from __future__ import annotations
 
 import asyncio
-import logging
+import os
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Mapping, Sequence
 from enum import Enum
 from typing import Any
-
-_log = logging.getLogger("standpipe.receipt")
 
 
 class State(Enum):
@@ -41,12 +39,14 @@ _GRAVITY = (UNDELIVERED, DROPPED, DEAD_LETTERED)
 class Origin:
     """What the receipts of one producer have in common: how their message ids begin, and whom to tell about failing observers."""
 
-    __slots__ = ("notifier", "observer_failures", "prefix", "producer", "worker")
+    __slots__ = ("notifier", "observer_failed", "observer_failures", "prefix", "producer", "worker")
 
     def __init__(self, producer: str, prefix: str) -> None:
         self.producer = producer
         self.prefix = prefix
         self.observer_failures = 0
+        self.observer_failed: Callable[[BaseException], object] = lambda _: None
+        """Called with what a callback raised; the engine puts it into the log."""
         self.notifier = LoopNotifier()
         self.worker: int | None = None
 
@@ -164,8 +164,15 @@ class Receipt:
         """
         if self._state is QUEUED and not self._origin.is_worker():
             settled = threading.Event()
-            self.add_done_callback(lambda _: settled.set())
-            settled.wait(timeout)
+
+            def watch(_: Receipt) -> None:
+                settled.set()
+
+            self.add_done_callback(watch)
+            try:
+                settled.wait(timeout)
+            finally:
+                self._forget(watch)
         return self._state
 
     def __await__(self) -> Generator[Any, None, State]:
@@ -173,8 +180,15 @@ class Receipt:
         if self._state is QUEUED:
             loop = asyncio.get_running_loop()
             future: asyncio.Future[None] = loop.create_future()
-            self.add_done_callback(lambda _: self._origin.notifier.resolve(loop, future))
-            yield from future.__await__()
+
+            def watch(_: Receipt) -> None:
+                self._origin.notifier.resolve(loop, future)
+
+            self.add_done_callback(watch)
+            try:
+                yield from future.__await__()
+            finally:
+                self._forget(watch)
         return self._state
 
     def add_done_callback(self, callback: Callable[[Receipt], object]) -> None:
@@ -192,6 +206,13 @@ class Receipt:
         # sees the other, and `_notify` hands each watcher out once.
         if self._state is not QUEUED:
             self._notify()
+
+    def _forget(self, callback: Callable[[Receipt], object]) -> None:
+        """Whoever asks again and again with a timeout must not leave a callback behind each time."""
+        more = self._rest()
+        with _watcher_lock:
+            if more.watchers is not None and callback in more.watchers:
+                more.watchers.remove(callback)
 
     def __repr__(self) -> str:
         what = self.message_id if self._count == 1 else f"{self._count} messages from {self.message_id}"
@@ -258,20 +279,33 @@ class Receipt:
     def _call(self, callback: Callable[[Receipt], object]) -> None:
         try:
             callback(self)
-        except Exception:
+        except BaseException as error:
+            if not isinstance(error, Exception) and not self._origin.is_worker():
+                raise  # Ctrl-C in the caller's own thread; in the worker nobody but the callback can have raised it
             self._origin.observer_failures += 1
-            _log.exception("%s: a receipt callback raised; the message is not affected", self._origin.producer)
+            self._origin.observer_failed(error)
 
 
-_watcher_lock = threading.Lock()
+# Re-entrant: the garbage collector may run somebody's finalizer, and with it a log handler that produces, within these lines.
+_watcher_lock = threading.RLock()
 """Guards the handing over of watchers for all receipts: held for a few instructions, and only where somebody watches."""
+
+
+def _new_watcher_lock() -> None:
+    """In a child process: whoever held the lock at the fork does not exist here."""
+    global _watcher_lock
+    _watcher_lock = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_new_watcher_lock)
 
 
 class LoopNotifier:
     """Resolves futures on their event loop, waking each loop once per burst instead of once per message (1.9 us each)."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._waiting: dict[asyncio.AbstractEventLoop, deque[asyncio.Future[None]]] = {}
 
     def resolve(self, loop: asyncio.AbstractEventLoop, future: asyncio.Future[None]) -> None:
@@ -281,6 +315,8 @@ class LoopNotifier:
             if waiting is not None:
                 waiting.append(future)
                 return
+            for closed in [other for other in self._waiting if other.is_closed()]:
+                del self._waiting[closed]
             self._waiting[loop] = deque([future])
         try:
             loop.call_soon_threadsafe(self._resolve_all, loop)

@@ -14,6 +14,7 @@ A message is in exactly one place: in the queue, in `ready`, in `waiting`, in `h
 
 from __future__ import annotations
 
+from bisect import insort
 from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import Literal
@@ -33,6 +34,8 @@ class Schedule:
     def __init__(self, ordering: Ordering, exclusive: bool) -> None:
         self.ordering = ordering
         self.exclusive = exclusive and ordering == "key"
+        self.together = ordering == "fifo" or (ordering == "key" and not self.exclusive)
+        """A batch may hold messages that have to wait for one another: those of it that fail are retried together."""
         self.ready: deque[Slice] = deque()
         self.waiting: list[Batch] = []
         self.held: dict[str, deque[Slice]] = {}
@@ -72,7 +75,10 @@ class Schedule:
             admitted.append(single)
 
     def give_back(self, batch: Batch) -> None:
-        """Messages that were taken and not tried: they go first next time."""
+        """Messages that were taken and not tried this time: they go first next time."""
+        if batch.tries or batch.due:  # they failed earlier: their keys are busy because of them, and their history is kept
+            self._wait(self._behind(batch, {key for other in self.waiting for key in other.key_set()}))
+            return
         if self.exclusive:
             # Their keys are busy on their own account; `ready` takes them without asking again.
             self.ready.extendleft(reversed(list(batch.slices)))
@@ -100,8 +106,13 @@ class Schedule:
         if self.ordering == "key" and not self.exclusive:
             for key in batch.key_set():
                 self.held.setdefault(key, deque())
+        self._wait(batch)
+
+    def _wait(self, batch: Batch) -> None:
+        if not batch.count:
+            return
         if self.ordering == "fifo":
-            self.waiting.insert(0, batch)
+            insort(self.waiting, batch, key=_age)
         else:
             self.waiting.append(batch)
 
@@ -113,32 +124,17 @@ class Schedule:
     def split(self, batch: Batch, number: int) -> Batch:
         """Take `batch` (just chosen) apart: its first `number` messages to be tried now, the rest keeps waiting."""
         head, rest = batch.part(0, number), batch.part(number, batch.count)
-        if self.ordering == "fifo":
-            self.waiting.insert(0, rest)
-        elif self.ordering == "key" and not self.exclusive:
-            # The rest keeps its keys busy; what it shares with the head is held, since settling the head frees those keys.
-            rest = self._behind(rest, head.key_set())
-            if rest.count:
-                self.waiting.append(rest)
-        else:
-            self.waiting.append(rest)
+        # The rest keeps its keys busy; what it shares with the head is held, since settling the head frees those keys.
+        self._wait(self._behind(rest, head.key_set()))
         return head
 
     def _retry_both(self, first: Batch, second: Batch) -> None:
-        if self.ordering == "fifo":
-            self.waiting[:0] = [first, second]
-            return
-        if self.ordering == "key" and not self.exclusive:
-            self.retry(first)
-            second = self._behind(second, first.key_set())
-            if second.count:
-                self.retry(second)
-            return
-        self.waiting += [first, second]
+        self.retry(first)
+        self.retry(self._behind(second, first.key_set()))
 
     def _behind(self, batch: Batch, keys: set[str]) -> Batch:
         """`batch` without the messages of busy `keys`, which are held, before those held already (they are older)."""
-        if not keys or not (keys & batch.key_set()):
+        if self.ordering != "key" or self.exclusive or not (keys & batch.key_set()):
             return batch
         kept: list[Slice] = []
         behind: dict[str, list[Slice]] = {}
@@ -192,8 +188,10 @@ class Schedule:
             else:
                 del self.held[key]
 
-    def expired(self, before: float) -> list[Slice]:
-        """Take out every message accepted before `before`, wherever it waits, and free the keys that only those kept busy."""
+    def expired(self, before: float) -> list[Batch]:
+        """Take out every message accepted before `before`, wherever it waits, and free the keys that only those kept busy.
+        Those that were tried stay apart, each batch with its history."""
+        tried: list[Batch] = []
         found = [part for part in self.ready if part[0]._accepted_at < before]
         freed = list(found) if self.exclusive else []
         if found:
@@ -201,21 +199,21 @@ class Schedule:
         for batch in list(self.waiting):
             if any(part[0]._accepted_at < before for part in batch.slices):
                 late, kept = self._expire_waiting(batch, before)
-                found += late
+                tried.append(late)
                 busy = kept.key_set()
-                freed += [single for single in late if single[0]._key(single[1]) not in busy]
+                freed += [single for single in late.slices if single[0]._key(single[1]) not in busy]
         for key, held in self.held.items():
-            late = [part for part in held if part[0]._accepted_at < before]
-            if late:
-                found += late
+            over = [part for part in held if part[0]._accepted_at < before]
+            if over:
+                found += over
                 self.held[key] = deque(part for part in held if part[0]._accepted_at >= before)
         if freed:
-            self.settled(Batch(freed, len(freed)))
-        return found
+            self.settled(Batch(freed, count_of(freed)))
+        return [*tried, Batch(found, count_of(found))] if found else tried
 
-    def _expire_waiting(self, batch: Batch, before: float) -> tuple[list[Slice], Batch]:
+    def _expire_waiting(self, batch: Batch, before: float) -> tuple[Batch, Batch]:
         singles = list(batch.singles())
-        late = [single for single in singles if single[0]._accepted_at < before]
+        late = batch.choose(lambda position: singles[position][0]._accepted_at < before)
         kept = batch.choose(lambda position: singles[position][0]._accepted_at >= before)
         index = self.waiting.index(batch)
         self.waiting[index : index + 1] = [kept] if kept.count else []
@@ -228,6 +226,11 @@ class Schedule:
 
 def _due(batch: Batch) -> float:
     return batch.due
+
+
+def _age(batch: Batch) -> int:
+    receipt, start, _ = batch.slices[0]
+    return receipt._first + start
 
 
 def count_of(slices: Iterable[Slice]) -> int:

@@ -67,19 +67,38 @@ class Worker:
     def __init__(self, engine: Engine, transport: Transport) -> None:
         self.engine = engine
         self.transport = transport
+        self._to_close = False  # `_connect` has been called since the last `_close`, with whatever success
 
     # --- life ---------------------------------------------------------------------------------------------------------
 
     def run(self) -> None:
         """Connect, then send until `shutdown` has been called and nothing is pending or its time is up; then close."""
         try:
-            self.transport.safe_connect()
-            while (batch := self._next()) is not None:
-                self._guarded(batch)
+            while self.step():
+                pass
         except Abandoned:
             pass
         finally:
             self.close()
+
+    def step(self) -> bool:
+        """Wait for something to send and try it once; False when it is over. A fault of ours must neither end delivery
+        silently nor lose what was under way."""
+        try:
+            batch = self._next()
+            if batch is None:
+                return False
+            if self.transport.send_batch is not None:
+                self._attempt_batch(batch)
+            else:
+                self._attempt_each(batch)
+        except Abandoned:
+            raise
+        except BaseException as fault:
+            self.engine.journal.critical("internal error, delivery goes on; please report this", error=fault)
+            self._recover()
+            self.pause(INTERNAL_FAULT_PAUSE)
+        return True
 
     def _next(self) -> Batch | None:
         """The next batch; waits for it. None: it is over."""
@@ -89,14 +108,16 @@ class Worker:
             if engine.over(now):
                 return None
             engine.sweep(now)
-            if not engine.connected:  # a reset that shutdown or a fault interrupted
+            if engine.finished():
+                return None
+            if not engine.connected:  # the first time, or after a reset that shutdown or a fault interrupted
                 self.transport.safe_connect()
                 continue
             with engine.lock:
                 batch, due = engine.choose(now)
                 if batch is not None:
                     return batch
-                if engine.closing and engine.empty():
+                if engine.finished():
                     return None
                 self._wait(due, now)
 
@@ -108,21 +129,8 @@ class Worker:
         engine.clock.wait(engine.queue.ready, max(0.0, min(times) - now) if times else None)
         engine.queue.wake_at = NEVER
 
-    def _guarded(self, batch: Batch) -> None:
-        """Try `batch`; a fault of ours must neither end delivery silently nor lose the batch."""
-        try:
-            if self.transport.send_batch is not None:
-                self._attempt_batch(batch)
-            else:
-                self._attempt_each(batch)
-        except Abandoned:
-            raise
-        except BaseException as fault:
-            self.engine.journal.critical("internal error, delivery goes on; please report this", error=fault)
-            self._recover()
-            self.pause(INTERNAL_FAULT_PAUSE)
-
     def _recover(self) -> None:
+        """What is under way and not settled goes back, to be chosen again."""
         for batch in list(self.engine.under_way):
             left = batch.part(self.engine.done, batch.count)
             self.engine.split(batch, [left])
@@ -138,7 +146,7 @@ class Worker:
             receipt, start, _ = part
             for index, payload in enumerate(lines_of(part), start):
                 if engine.stop_at is not None and engine.over(engine.clock.monotonic()):
-                    engine.give_back(batch.part(position, batch.count))
+                    self._recover()
                     return
                 try:
                     send(receipt._is_error, loads(payload))  # type: ignore[misc]
@@ -186,6 +194,7 @@ class Worker:
             return bool(end.value)
 
     def _try_to_connect(self) -> BaseException | None:
+        self._to_close = True
         try:
             self.transport.connect()
         except BaseException as error:
@@ -202,13 +211,14 @@ class Worker:
         self.transport.safe_connect()
 
     def close(self) -> None:
-        """Close the connection for good."""
-        if self.engine.connected:
+        """Close the connection for good; also what a `_connect` that failed half-way has left."""
+        if self._to_close:
             self._close()
             self.engine.journal.info("closed")
 
     def _close(self) -> None:
         self.engine.connected = False
+        self._to_close = False
         try:
             self.transport.close()
         except BaseException as error:
@@ -226,18 +236,20 @@ class Worker:
                 if now >= until or engine.closing is not was_closing or engine.over(now):
                     return
                 times = [time for time in (until, engine.stop_at, engine.next_expiry()) if time is not None]
+                engine.queue.wake_at = engine.expiry_wake_level()
                 engine.clock.wait(engine.queue.ready, max(0.0, min(times) - now))
+                engine.queue.wake_at = NEVER
 
 
 def connecting(engine: Engine) -> Generator[float | None, BaseException | None, bool]:
     """The steps of `_safe_connect`: None asks to call `_connect` and to be sent what it raised, a number asks to wait so
     many seconds. Up to `max_retries` times with growing delays; then, after `reconnect_wait`, again. Ends with True when
-    connected, with False when shutdown's time is up."""
+    connected, with False when shutdown's time is up or nothing is left to deliver."""
     policy = engine.settings.retry
     rounds = 0
     while True:
         for attempt in range(1, policy.max_retries + 1):
-            if engine.over(engine.clock.monotonic()):
+            if engine.over(engine.clock.monotonic()) or engine.finished():
                 return False
             error = yield None
             if error is None:
@@ -273,22 +285,35 @@ def settle_results(engine: Engine, batch: Batch, results: Sequence[Verdict | Non
     groups: dict[tuple[object, ...], list[int]] = {}
     for position, verdict in enumerate(results):
         if verdict is not None:
-            groups.setdefault(_alike(verdict, position), []).append(position)
-    parts = [(results[positions[0]], batch.choose(set(positions).__contains__)) for positions in groups.values()]
+            groups.setdefault(_alike(verdict, position, engine.schedule.together), []).append(position)
+    parts = [(_worst([results[p] for p in positions]), batch.choose(set(positions).__contains__)) for positions in groups.values()]
     arrived = batch.choose(set(delivered).__contains__)
     engine.split(batch, [part for _, part in parts] + [arrived])
     if arrived.count:
         engine.delivered(arrived)
     reset = False
     for verdict, part in parts:
-        if verdict is None:
-            continue
         reset = settle_failed(engine, part, verdict, whole=False) or reset
     return reset
 
 
-def _alike(verdict: Verdict, position: int) -> tuple[object, ...]:
-    """Rejected messages each keep their own reason; failed ones are told apart by what has to be done about them."""
+def _alike(verdict: Verdict, position: int, together: bool) -> tuple[object, ...]:
+    """Rejected messages each keep their own reason; failed ones are told apart by what has to be done about them, unless
+    they have to stay `together` because one may have to wait for the other."""
     if verdict.outcome is Outcome.REJECTED:
         return (verdict.outcome, position)
-    return (verdict.outcome, verdict.reset_now, verdict.retry_after)
+    return () if together else (verdict.outcome, verdict.reset_now, verdict.retry_after)
+
+
+def _worst(verdicts: Sequence[Verdict | None]) -> Verdict:
+    """One verdict for messages that are retried together: any that may have arrived, any reset and the longest pause count."""
+    known = [verdict for verdict in verdicts if verdict is not None]
+    unknown = any(verdict.outcome is Outcome.UNKNOWN for verdict in known)
+    reset = next((verdict for verdict in known if verdict.reset_now), None)
+    pauses = [verdict.retry_after for verdict in known if verdict.retry_after is not None]
+    return Verdict(
+        Outcome.UNKNOWN if unknown else known[0].outcome,
+        (reset or known[0]).error,
+        reset_now=reset is not None,
+        retry_after=max(pauses) if pauses and reset is None else None,
+    )

@@ -32,7 +32,7 @@ from standpipe.delivery.retry import RetryPolicy
 from standpipe.delivery.statistics import ProducerStatistics, ShutdownReport
 from standpipe.delivery.worker import Transport, Worker
 from standpipe.producers.config import BaseProducerConfig, secrets_in
-from standpipe.producers.process import manage
+from standpipe.producers.process import drain_at_exit, manage
 
 __all__ = ["BaseProducer", "BaseProducerConfig", "Batch"]
 
@@ -64,7 +64,7 @@ class BaseProducer(ABC):
 
     atomic_batches: ClassVar[bool] = False
     """Set it to True if a `_send_batch` that fails, as a whole or for one message, has certainly delivered no later message
-    of the same key. Otherwise, with `ordering: key`, a batch never holds two messages of one key."""
+    of the same key. Otherwise, with `ordering: key`, a batch never holds two messages of one key; with `fifo`, only one."""
 
     max_in_flight: ClassVar[int] = 64
     """For asynchronous producers: sends under way at once."""
@@ -229,9 +229,11 @@ class BaseProducer(ABC):
         with self.__lifecycle:
             if self.__started or self.__engine.closing:
                 return
+            drain_at_exit()
+            thread = threading.Thread(target=self._worker, name=f"standpipe-{self.config.name}", daemon=True)
+            thread.start()  # raises if the machine has no more threads; then nothing has been accepted yet
+            self.__thread = thread
             self.__started = True
-            self.__thread = threading.Thread(target=self._worker, name=f"standpipe-{self.config.name}", daemon=True)
-            self.__thread.start()
 
     def flush(self, timeout: float | None = None) -> int:
         """Wait until everything accepted before this call is settled, at most `timeout` seconds (None: no limit).
@@ -258,10 +260,7 @@ class BaseProducer(ABC):
             return self.__report(())
         if self.__thread is not None:
             self.__thread.join(timeout)
-        with self.__lifecycle:
-            if self.__final is None:
-                self.__final = self.__finish()
-            return self.__final
+        return self.__end()
 
     def _begin_shutdown(self, timeout: float | None = None) -> float:
         """Stop accepting and let the worker deliver what is pending; returns the time it has, in seconds."""
@@ -275,11 +274,20 @@ class BaseProducer(ABC):
             engine.stop(self.__monotonic() + timeout - reserve)
         return timeout
 
-    def __finish(self) -> ShutdownReport:
-        messages, sending = self.__engine.abandon()
-        report = self.__report(messages, sending)
+    def __end(self) -> ShutdownReport:
+        """The report, made by whoever gets here first."""
+        with self.__lifecycle:
+            if self.__final is not None:
+                return self.__final
+            messages, sending = self.__engine.abandon()
+            self.__final = self.__report(messages, sending)
+        self.__tell(self.__final)  # without the lock: a log handler may be feeding this very producer
+        return self.__final
+
+    def __tell(self, report: ShutdownReport) -> None:
         journal = self.__engine.journal
-        if self.__thread is not None and self.__thread.is_alive():
+        thread = self.__thread
+        if thread is not None and thread.is_alive() and thread is not threading.current_thread():
             journal.warning("the worker is still busy in a call to the destination; it is left behind and sends nothing more")
         tell = journal.warning if report.undelivered else journal.info
         tell(
@@ -289,7 +297,6 @@ class BaseProducer(ABC):
             report.dropped,
             report.undelivered,
         )
-        return report
 
     def __report(self, messages: Iterable[Any], sending: int = 0) -> ShutdownReport:
         now = self.statistics()
@@ -336,6 +343,10 @@ class BaseProducer(ABC):
         """True once `shutdown` has been called."""
         return self.__engine.closing
 
+    @property
+    def _ended(self) -> bool:
+        return self.__final is not None
+
     def statistics(self) -> ProducerStatistics:
         """A consistent snapshot of the counters."""
         return self.__engine.statistics()
@@ -360,6 +371,9 @@ class BaseProducer(ABC):
             self.__driver.run()
         finally:
             self.__origin.worker = None
+            if self.__thread is threading.current_thread():
+                # `shutdown` may have been called from here only, by a callback: then nobody else settles what is left.
+                self.__end()
 
     def _safe_connect(self) -> Any:
         """Call `_connect` until it succeeds: up to `max_retries` times with growing delays, then wait `reconnect_wait` and
@@ -393,6 +407,8 @@ class BaseProducer(ABC):
         # What has been taken from the queue cannot be dropped, expire or be slowed down any more: then one at a time.
         careful = config.queue.on_full == "drop_oldest" or config.deadline is not None or config.rate_limit is not None
         prefetch = 1 if careful or self.__style.asynchronous else PREFETCH
+        # A batch in which a message may arrive although an earlier one did not cannot keep a total order.
+        alone = config.ordering == "fifo" and not self.atomic_batches
         return Settings(
             name=config.name,
             destination=self.destination,
@@ -400,7 +416,7 @@ class BaseProducer(ABC):
             ordering=config.ordering,
             max_resets=config.max_resets,
             deadline=config.deadline,
-            batch_messages=config.batch.max_messages if in_batches else prefetch,
+            batch_messages=prefetch if not in_batches else 1 if alone else config.batch.max_messages,
             batch_bytes=config.batch.max_bytes,
             linger=config.batch.linger if in_batches else 0.0,
             rate_limit=config.rate_limit,
@@ -429,6 +445,7 @@ class BaseProducer(ABC):
         headers: Mapping[str, str] | None,
         message_ids: Sequence[str] | None,
     ) -> Receipt:
+        keys = None if keys is None else tuple(keys)  # the caller may go on with its list
         if keys is not None and (len(keys) != count or key is not None):
             raise EncodingError(f"{len(keys)} keys for {count} messages; give one key per message, or `key` for all")
         if message_ids is not None and len(message_ids) != count:
@@ -446,9 +463,13 @@ class BaseProducer(ABC):
 
     def _after_fork(self) -> None:
         """In a child process: an empty queue, a connection of its own, a worker on the first `produce`."""
+        closed = self.__engine.closing
+        self.__engine.abandoned = True  # if it was the worker itself that forked: here it sends nothing more
         self.__lifecycle = threading.RLock()
-        if not self.__engine.closing:
-            self.__begin()
+        self.__begin()
+        if closed:
+            self.__engine.stop(self.__monotonic())
+            self.__final = self.__report(())
 
 
 class _Style:
@@ -482,15 +503,28 @@ def _add_details(
     for key in (keys,) if keys is None or isinstance(keys, str) else keys:
         if key is not None and not isinstance(key, str):
             raise EncodingError(f"the key {key!r} is {type(key).__name__}, not text")
+        if key is not None and not _is_utf8(key):
+            raise EncodingError(f"the key {key!r} cannot be encoded as UTF-8")
         receipt._size += len(key or "")
     if headers is not None:
         for name, value in headers.items():
             if not isinstance(name, str) or not isinstance(value, str):
                 raise EncodingError(f"the header {name!r}: {value!r} is not text to text")
+            if not (_is_utf8(name) and _is_utf8(value)):
+                raise EncodingError(f"the header {name!r}: {value!r} cannot be encoded as UTF-8")
             receipt._size += len(name) + len(value)
         receipt._rest().headers = dict(headers)
     if ids is not None:
         for message_id in ids:
             if not isinstance(message_id, str) or not 0 < len(message_id) <= 200:
                 raise EncodingError(f"the message id {message_id!r} is not a text of 1 to 200 characters")
+            if not _is_utf8(message_id):
+                raise EncodingError(f"the message id {message_id!r} cannot be encoded as UTF-8")
         receipt._rest().ids = list(ids)
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        return text.isascii() or bool(text.encode())
+    except UnicodeEncodeError:  # a lone surrogate: no destination could take it, however often it is tried
+        return False

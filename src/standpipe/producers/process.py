@@ -1,7 +1,8 @@
 """What happens to producers when the process forks or ends.
 
 After `os.fork` the child's producers start anew: empty queue, own connection, own worker on the first `produce`; the parent
-keeps its own. At exit every producer that was not shut down is, all at the same time, each within its `shutdown_timeout`.
+keeps its own. At exit (also of a process made by `multiprocessing`) every producer that was not shut down is, all at the
+same time, each within its `shutdown_timeout`.
 Programs that leave by `os._exit` or a signal's default action run neither; see docs/explanation/what-survives-what.md.
 """
 
@@ -10,6 +11,7 @@ from __future__ import annotations
 import atexit
 import logging
 import os
+import sys
 import time
 import weakref
 from typing import Protocol
@@ -28,9 +30,7 @@ class Managed(Protocol):
         ...
 
     @property
-    def closed(self) -> bool:
-        """Whether `shutdown` has been called."""
-        ...
+    def _ended(self) -> bool: ...
 
     def _after_fork(self) -> None: ...
 
@@ -56,7 +56,8 @@ def _after_fork_in_child() -> None:
 
 def _at_exit() -> None:
     now = time.monotonic()
-    ends = [(producer, now + producer._begin_shutdown()) for producer in list(_managed) if not producer.closed]
+    # Also those whose shutdown was begun and is not over: by a callback, or interrupted by Ctrl-C.
+    ends = [(producer, now + producer._begin_shutdown()) for producer in list(_managed) if not producer._ended]
     for producer, end in ends:
         report = producer.shutdown(timeout=max(0.0, end - time.monotonic()))
         if report.undelivered:
@@ -64,6 +65,21 @@ def _at_exit() -> None:
                 "%s: the process ends with %d message(s) undelivered; call shutdown() to get them back", producer.name, report.undelivered
             )
 
+
+def drain_at_exit() -> None:
+    """Make sure that the end of this process drains. Called before a worker starts, because a process made by
+    `multiprocessing` ends without `atexit` and forgets, when it begins, what its parent arranged."""
+    util = sys.modules.get("multiprocessing.util")
+    process = sys.modules.get("multiprocessing.process")
+    if util is None or process is None or process.parent_process() is None or os.getpid() in _draining:
+        return
+    _draining.clear()
+    _draining.add(os.getpid())
+    util.Finalize(None, _at_exit, exitpriority=0)
+
+
+_draining: set[int] = set()
+"""The process for which `multiprocessing` has been told, if any."""
 
 atexit.register(_at_exit)
 if hasattr(os, "register_at_fork"):
