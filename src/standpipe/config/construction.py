@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 from standpipe.config.nodes import DEPTH_MAX, NODES_MAX, Entry, Node
 from standpipe.config.problems import ConfigProblems, Path, Position, Problem
@@ -63,8 +63,7 @@ class _Builder:
 
     def _entries(self, node: Node, depth: int) -> Iterator[tuple[str, Entry]]:
         """Own entries first, then those of `<<`; the first of a name counts, as the merge type asks for."""
-        assert isinstance(node.value, dict)
-        yield from node.value.items()
+        yield from cast(dict[str, Entry], node.value).items()
         for source in node.merged:
             self._count(source, depth + 1)
             for key, entry in self._entries(source, depth + 1):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import cast
 
 import yaml
 
@@ -102,7 +103,6 @@ class _TreeBuilder:
     def _node(self, event: yaml.Event, path: Path) -> Node:
         if isinstance(event, yaml.AliasEvent):
             return self._alias(event, path)
-        assert isinstance(event, yaml.NodeEvent)
         # Counted here and not by the path: keys may be collections themselves and do not lengthen the path.
         self._nodes += 1
         self._depth += 1
@@ -110,7 +110,7 @@ class _TreeBuilder:
             raise self._fatal(event, f"nested more than {DEPTH_MAX} levels deep", "make the configuration flatter")
         if self._nodes > NODES_MAX:
             raise self._fatal(event, f"more than {NODES_MAX} values", "split the configuration over several processes")
-        node = self._anchored_node(event, path)
+        node = self._anchored_node(cast(yaml.NodeEvent, event), path)
         self._depth -= 1
         return node
 
@@ -128,8 +128,7 @@ class _TreeBuilder:
             return self._sequence(event, path)
         if isinstance(event, yaml.MappingStartEvent):
             return self._mapping(event, path)
-        assert isinstance(event, yaml.ScalarEvent)
-        return self._scalar(event, path)
+        return self._scalar(cast(yaml.ScalarEvent, event), path)
 
     def _alias(self, event: yaml.AliasEvent, path: Path) -> Node:
         anchor = event.anchor or ""

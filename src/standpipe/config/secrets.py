@@ -17,7 +17,7 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 from standpipe.config.document import Document
 from standpipe.config.problems import ConfigProblems, Path, Problem, quoted
@@ -60,9 +60,7 @@ def redacted(document: Document) -> dict[str, Any]:
 
     Values of secret fields (`SecretStr`) are known, and hidden, once a `Validator` has validated the part they are in.
     """
-    data = redact_data(document.data, document.secret_paths)
-    assert isinstance(data, dict)
-    return data
+    return cast(dict[str, Any], redact_data(document.data, document.secret_paths))
 
 
 def redact_secrets(text: str, document: Document) -> str:

@@ -51,7 +51,7 @@ class ProducerStatistics:
     connected: bool = False
     """whether the connection is open"""
     observer_failures: int = 0
-    """callbacks that raised; they change no outcome"""
+    """callbacks and log handlers that raised; they change no outcome"""
     last_error: str | None = None
     """the last error, as one line without secrets"""
     last_error_at: float | None = None
