@@ -13,6 +13,11 @@ class NullProducer(BaseProducer):
 
     atomic_batches: ClassVar[bool] = True
 
+    @property
+    def destination(self) -> str:
+        """Nowhere."""
+        return "null: what is sent there is discarded"
+
     def _connect(self) -> None:
         """There is nothing to connect to."""
 
