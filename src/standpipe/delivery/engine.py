@@ -322,7 +322,8 @@ class Engine:
         """The retries are used up: the connection is reset and they start again, or, after `max_resets`, the message is put aside."""
         policy, jitter = self.settings.retry, self._jitter()
         with self.lock:
-            down = self.breaker.state is not BreakerState.CLOSED
+            # Nothing at all has arrived through as many resets, and one at least: a few poison messages in a row look no better.
+            down = self.breaker.resets >= max(1, self.settings.max_resets or 0)
             lived = self._epoch - batch.born
             self.breaker = self.breaker.failed(0.0)
             resets = max(lived, self.breaker.resets) + 1
