@@ -138,7 +138,9 @@ class FileSet:
         except OSError:
             self._vanish(file)
             return
-        file.rotated = True
+        if not file.rotated:
+            file.rotated = True
+            file.changed_at = now  # a file that was quiet until it was renamed gets its time too
         if file.observe(status.st_size, status.st_mtime_ns, now) or not file.at_end or self._is_overdue(file, now):
             self._enqueue(file)
 
@@ -168,7 +170,7 @@ class FileSet:
     # --- files that are new here --------------------------------------------------------------------------------------
 
     def _adopt(self, item: FoundFile, previous: dict[str, Identity], now: float) -> TailedFile | None:
-        if self._discovery.is_skipped(item.path, item.identity) or not self._opened.make_room():
+        if self._discovery.is_skipped(item.path, item.identity):
             return None
         try:
             descriptor = open_regular(item.path)
@@ -186,7 +188,7 @@ class FileSet:
         file = self._come_back(item, head, status.st_size) or self._begin(item, descriptor, head, status.st_size)
         file.descriptor = descriptor
         file.changed_at = now
-        self._opened.add(file)
+        self._opened.admit(file)
         self._files[item.identity] = file
         old = self._files.get(previous.get(item.path, item.identity))
         if old is not None and old is not file:
@@ -226,7 +228,7 @@ class FileSet:
         """Files of an earlier run that were renamed meanwhile to a name no pattern matches are read to their end, first."""
         for entry in self._remembered.entries():
             moved = siblings.find(entry.path, entry.identity)
-            if moved is None or not self._opened.make_room():
+            if moved is None:
                 continue
             try:
                 descriptor = open_regular(moved)
@@ -242,7 +244,7 @@ class FileSet:
             file = self._start(entry.path, moved, entry.identity, descriptor, entry.offset, head)
             file.rotated = True
             file.observe(status.st_size, status.st_mtime_ns, now)
-            self._opened.add(file)
+            self._opened.admit(file)
             self._files[file.identity] = file
             self._enqueue(file)
             successor = self._files.get(self._paths.get(entry.path, file.identity))

@@ -26,32 +26,23 @@ class OpenFiles:
         if file.descriptor is not None:
             self._open.move_to_end(id(file))
             return True
-        if not self.make_room():
+        if not self._make_room():
             return False
         file.open()
-        self.add(file)
-        return True
-
-    def make_room(self) -> bool:
-        """Close a file if all places are taken; False when none can be closed."""
-        if len(self._open) < self._limit:
-            return True
-        victim = next((file for file in self._open.values() if not file.rotated), None)
-        if victim is None:
-            victim = next((file for file in self._open.values() if file.at_end), None)
-        if victim is None:
-            return False
-        self.close(victim)
-        return True
-
-    def add(self, file: TailedFile) -> None:
-        """Take charge of a file that was opened elsewhere."""
         self._open[id(file)] = file
+        return True
+
+    def admit(self, file: TailedFile) -> None:
+        """Take charge of a file that was just opened elsewhere; closes it if there is no room."""
+        if self._make_room():
+            self._open[id(file)] = file
+        else:
+            file.close()
 
     def replace(self, old: TailedFile, new: TailedFile) -> None:
         """`new` has taken over the descriptor of `old`."""
         self._open.pop(id(old), None)
-        self.add(new)
+        self._open[id(new)] = new
 
     def close(self, file: TailedFile) -> None:
         """Close one file, if it is open."""
@@ -62,3 +53,15 @@ class OpenFiles:
         """Close every file."""
         for file in list(self._open.values()):
             self.close(file)
+
+    def _make_room(self) -> bool:
+        """Close a file if all places are taken; False when none can be closed."""
+        if len(self._open) < self._limit:
+            return True
+        victim = next((file for file in self._open.values() if not file.rotated), None)
+        if victim is None:
+            victim = next((file for file in self._open.values() if file.at_end), None)
+        if victim is None:
+            return False
+        self.close(victim)
+        return True

@@ -7,16 +7,13 @@ import logging
 import os
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
+from standpipe.agents.tail import TailAgent
+from standpipe.agents.tail_config import TailConfig
 from standpipe.core.errors import ConfigurationError
-
-if TYPE_CHECKING:
-    from tests.unit.agents.conftest import Tailing
-else:
-    Tailing = object
+from tests.unit.agents.tailing import Tailing
 
 
 def test_existing_lines_are_read_and_then_new_ones(tailing: Tailing) -> None:
@@ -318,8 +315,6 @@ def test_a_finite_agent_counts_what_was_deleted_before_its_turn(tailing: Tailing
 
 
 def test_a_waiting_read_returns_at_once_when_interrupted(tmp_path: Path) -> None:
-    from standpipe.agents.tail import TailAgent
-    from standpipe.agents.tail_config import TailConfig
 
     agent = TailAgent(TailConfig(name="a", paths=[str(tmp_path / "none.log")], poll_interval=3600))
     with agent:
@@ -332,8 +327,6 @@ def test_a_waiting_read_returns_at_once_when_interrupted(tmp_path: Path) -> None
 
 
 def test_a_read_without_data_returns_in_time(tmp_path: Path) -> None:
-    from standpipe.agents.tail import TailAgent
-    from standpipe.agents.tail_config import TailConfig
 
     with TailAgent(TailConfig(name="a", paths=[str(tmp_path / "none.log")], poll_interval=0.01)) as agent:
         assert agent.read(0.03) is None

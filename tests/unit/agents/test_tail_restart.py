@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-from typing import TYPE_CHECKING
 
 import pytest
 
 from standpipe.agents.base import AgentBatch
+from standpipe.agents.checkpoint import CheckpointFile
 from standpipe.agents.positions import MAX_GONE
 from standpipe.core.errors import ConfigurationError
-
-if TYPE_CHECKING:
-    from tests.unit.agents.conftest import Tailing
-else:
-    Tailing = object
+from tests.unit.agents.tailing import Tailing
 
 
 def saved(tailing: Tailing) -> dict[str, int]:
@@ -165,7 +161,6 @@ def test_positions_of_files_gone_for_long_are_forgotten_beyond_a_bound(tailing: 
         {"path": f"/gone/{number}", "device": 1, "inode": number, "offset": 1, "head_bytes": 0, "head": ""}
         for number in range(MAX_GONE + 50)
     ]
-    from standpipe.agents.checkpoint import CheckpointFile
 
     checkpoint = CheckpointFile(tailing.state, "logs")
     checkpoint.open()
@@ -199,7 +194,6 @@ def test_a_damaged_checkpoint_repeats_lines_and_loses_none(tailing: Tailing, con
 
 
 def test_a_checkpoint_with_a_good_checksum_and_strange_content_is_set_aside(tailing: Tailing) -> None:
-    from standpipe.agents.checkpoint import CheckpointFile
 
     checkpoint = CheckpointFile(tailing.state, "logs")
     checkpoint.open()

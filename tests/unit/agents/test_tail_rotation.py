@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import os
 import shutil
-from typing import TYPE_CHECKING
 
 import pytest
 
-if TYPE_CHECKING:
-    from tests.unit.agents.conftest import Tailing
-else:
-    Tailing = object
+from tests.unit.agents.tailing import Tailing
 
 
 def test_rotation_by_rename_loses_no_line(tailing: Tailing) -> None:
@@ -49,6 +45,17 @@ def test_late_lines_in_a_renamed_file_are_read(tailing: Tailing, pattern: str) -
         tailing.clock.advance(9)
         tailing.write(f"late {number}\n", "app.log.1")
         assert tailing.lines() == [f"late {number}"]
+
+
+def test_a_file_that_was_quiet_for_long_before_its_rename_is_still_watched_for_late_lines(tailing: Tailing) -> None:
+    tailing.write("one\n")
+    tailing.start(rotate_wait=10)
+    assert tailing.lines() == ["one"]
+    tailing.clock.advance(3600)
+    tailing.path().rename(tailing.path("app.log.1"))
+    assert tailing.lines() == []
+    tailing.write("late\n", "app.log.1")
+    assert tailing.lines() == ["late"]
 
 
 def test_a_renamed_file_is_let_go_after_a_while_and_its_unfinished_line_handed_over(tailing: Tailing) -> None:
