@@ -18,6 +18,7 @@ from typing import Literal
 from standpipe.core.clock import Clock
 from standpipe.core.errors import MessageTooLarge, ProducerClosed, QueueFull
 from standpipe.delivery.batch import Slice, share
+from standpipe.delivery.log_handlers import inside_own_log_handler
 from standpipe.delivery.receipt import DROPPED, Receipt
 
 OnFull = Literal["block", "raise", "drop_newest", "drop_oldest"]
@@ -121,10 +122,12 @@ class MemoryQueue:
                     self.messages_max = messages
                 if size > self.bytes_max:
                     self.bytes_max = size
-                self._append(entry)
-                if self.accepted >= self.wake_at:
-                    self.wake_at = NEVER
-                    self.wake()
+                try:
+                    self._append(entry)
+                finally:  # Ctrl-C may strike as soon as it is in: the worker has to know nevertheless
+                    if self.accepted >= self.wake_at:
+                        self.wake_at = NEVER
+                        self.wake()
         if victims:
             for victim in victims:
                 victim._notify()
@@ -177,8 +180,8 @@ class MemoryQueue:
                 "hand over less at once or raise queue.max_messages or queue.max_bytes"
             )
         policy = self._limits.on_full
-        if policy == "raise" or (policy == "block" and self.is_worker()):
-            # The worker must never wait for the room that only itself can make (a producer fed from its own log handler).
+        if policy == "raise" or (policy == "block" and (self.is_worker() or inside_own_log_handler())):
+            # Nobody must wait for the room that only the worker can make while the worker waits for him.
             raise self._full("")
         if policy == "block":
             self._wait_for_room(entry, self._limits.full_timeout if timeout is None else timeout)

@@ -500,11 +500,9 @@ def _add_details(
     ids: Sequence[str] | None,
 ) -> None:
     """What most messages do not have, checked."""
-    for key in (keys,) if keys is None or isinstance(keys, str) else keys:
+    for key in keys if isinstance(keys, tuple) else (keys,):
         if key is not None and not isinstance(key, str):
             raise EncodingError(f"the key {key!r} is {type(key).__name__}, not text")
-        if key is not None and not _is_utf8(key):
-            raise EncodingError(f"the key {key!r} cannot be encoded as UTF-8")
         receipt._size += len(key or "")
     if headers is not None:
         for name, value in headers.items():
