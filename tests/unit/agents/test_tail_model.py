@@ -6,6 +6,7 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -45,7 +46,7 @@ class LogDirectory(RuleBasedStateMachine):
     @initialize(wide=st.booleans(), open_files=st.sampled_from([1, 2, 256]), chunk=st.sampled_from([1024, 65536]))
     def begin(self, wide: bool, open_files: int, chunk: int) -> None:
         self.wide = wide
-        self.fields = {
+        self.fields: dict[str, Any] = {
             "paths": [str(self.tailing.logs / ("app.log*" if wide else "app.log"))],
             "max_open_files": open_files,
             "chunk_bytes": chunk,
