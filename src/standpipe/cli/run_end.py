@@ -1,0 +1,58 @@
+"""The end of a run: keep what would be lost, tell what became of every message, choose the exit status."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+
+from standpipe.app.application import Application
+from standpipe.app.ledger import Ledger
+from standpipe.cli.dead_letter_file import keep_dead_letters
+from standpipe.cli.exit_codes import ExitCode
+from standpipe.cli.ledger_text import ledger_lines, note_lines, trouble_lines
+from standpipe.cli.output import number_of, say
+
+_log = logging.getLogger("standpipe.cli")
+
+
+def report(application: Application, ledger: Ledger, *, stopped_early: bool, as_log: bool, tables: bool) -> ExitCode:
+    """Tell people how it ended (`as_log`: programs that read the log), the `tables` if wanted and all troubles anyway."""
+    troubles = [*trouble_lines(application, ledger), *_kept(application)]
+    if stopped_early:
+        troubles.insert(0, "stopped at once by a second signal")
+    if as_log:
+        _tell_log(ledger, troubles)
+    else:
+        _tell_people(ledger, troubles, tables)
+    fine = ledger.all_delivered and ledger.adds_up and not stopped_early
+    return ExitCode.DELIVERED if fine else ExitCode.UNDELIVERED
+
+
+def _tell_log(ledger: Ledger, troubles: list[str]) -> None:
+    _log.info("ledger", extra={"ledger": ledger.as_dict()})
+    for note in note_lines(ledger):
+        _log.warning("%s", note)
+    for trouble in troubles:
+        _log.error("%s", trouble)
+
+
+def _tell_people(ledger: Ledger, troubles: list[str], tables: bool) -> None:
+    if tables:
+        say("\n".join(["", *ledger_lines(ledger)]))
+        for note in note_lines(ledger):
+            say(f"note: {note}")
+    for trouble in troubles:
+        say(f"standpipe: {trouble}")
+
+
+def _kept(application: Application) -> Iterator[str]:
+    """Dead letters are in memory and would end with the process: into a file with them."""
+    letters = [letter for producer in application.producers.values() for letter in producer.dead_letters]
+    if not letters:
+        return
+    try:
+        path, number = keep_dead_letters(letters, application.state_dir)
+    except OSError as error:
+        yield f"{number_of(len(letters), 'dead letter')} could not be written to {application.state_dir} ({error}) and are gone"
+    else:
+        yield f"{number_of(number, 'dead letter')} with the reason and the message of each: {path}"
