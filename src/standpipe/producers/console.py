@@ -156,7 +156,7 @@ class _Stream:
         try:
             return os.write(descriptor, data)
         except BlockingIOError:
-            select.select([], [descriptor], [], POLL_SECONDS)
+            _poll(descriptor, POLL_SECONDS)
             return 0
 
     def _gone(self) -> Disconnected:
@@ -172,6 +172,11 @@ def _descriptor(stream: TextIO) -> int | None:
 
 def _nobody_reads(descriptor: int) -> bool:
     """Whether the other end of a pipe is closed."""
+    return bool(_poll(descriptor, 0) & (select.POLLERR | select.POLLNVAL))
+
+
+def _poll(descriptor: int, seconds: float) -> int:
+    """What can be said of an output within so many seconds, as bits of `select.poll`."""
     poll = select.poll()
     poll.register(descriptor, select.POLLOUT)
-    return any(event & (select.POLLERR | select.POLLNVAL) for _, event in poll.poll(0))
+    return sum(event for _, event in poll.poll(seconds * 1000))

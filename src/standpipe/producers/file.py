@@ -169,8 +169,11 @@ class FileProducer(BaseProducer):
                     self._files.open(place)
                 else:
                     _check_writable(base)
-        except UnusablePath as error:
-            raise ConfigurationError(str(error)) from error
+        except BaseException as error:
+            self._close()
+            if isinstance(error, UnusablePath):
+                raise ConfigurationError(str(error)) from error
+            raise
 
     def _send_batch(self, batch: Batch) -> Results:
         if self._files is None:

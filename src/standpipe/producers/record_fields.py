@@ -14,7 +14,6 @@ from typing import Any, Literal
 
 import orjson
 
-from standpipe.core.errors import Reject
 from standpipe.delivery.batch import Batch
 
 Metadata = Literal["is_error", "id", "key", "time", "headers"]
@@ -39,10 +38,7 @@ class RecordFields:
         self._prefixes = tuple(f'{{"{flag}":{word},'.encode() for word in ("false", "true"))
 
     def jsonl(self, batch: Batch, wall: float) -> bytes:
-        """The batch as JSON Lines, each line ended by a newline. `wall` is what makes a wall-clock time of a monotonic one.
-
-        Raises Reject when an id, key or header is no Unicode text.
-        """
+        """The batch as JSON Lines, each line ended by a newline. `wall` is what makes a wall-clock time of a monotonic one."""
         data = batch.jsonl()
         if not self._names:
             return data
@@ -72,10 +68,7 @@ class RecordFields:
     def _all_prefixes(self, batch: Batch, wall: float) -> list[bytes]:
         columns = [self._column(metadata, batch, wall) for metadata in self._names]
         names = list(self._names.values())
-        try:
-            return [orjson.dumps(dict(zip(names, values, strict=True)))[:-1] + b"," for values in zip(*columns, strict=True)]
-        except TypeError as error:
-            raise Reject(f"the id, key or headers cannot be written as JSON ({error})") from error
+        return [orjson.dumps(dict(zip(names, values, strict=True)))[:-1] + b"," for values in zip(*columns, strict=True)]
 
     def _column(self, metadata: Metadata, batch: Batch, wall: float) -> list[Any]:
         if metadata == "is_error":

@@ -136,8 +136,6 @@ class SqliteProducer(BaseProducer):
                 self._write(self._still_there(), batch, wall)
             except sqlite3.Error as error:
                 raise _translated(error, self._path) from error
-            except UnicodeEncodeError as error:
-                raise Reject(f"the key or id is no Unicode text ({error})") from error
         return batch.delivered()
 
     def _close(self) -> None:
