@@ -1,0 +1,34 @@
+"""Whether memory stays where it is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from benchmarks.case import Case, Results
+from benchmarks.figures import Reach, Row
+
+# Allocators round up and fragment by a megabyte or two; a leak of two bytes a message would show as eight.
+FLAT = Reach("at most", 4)
+
+
+def _rows(results: Results) -> Iterator[Row]:
+    for side, way in (("send", "produce -> _send"), ("send_batch", "produce_many -> _send_batch")):
+        yield results.row(f"{way}: early", side, "first", "MB")
+        yield results.row(f"{way}: late", side, "last", "MB")
+        yield results.row(f"{way}: growth", side, "growth", "MB", FLAT)
+
+
+MEMORY = Case(
+    name="memory",
+    title="Memory over many messages",
+    note="Resident memory of the process: early, when the first messages are delivered (more than the queue holds: it has been full "
+    "once), and late, when all are.",
+    sides=("send", "send_batch"),
+    rows=_rows,
+    sizes={
+        "full": {"rounds": 1, "messages": 5_000_000, "first": 1_000_000},
+        "quick": {"rounds": 1, "messages": 900_000, "first": 300_000},
+        "smoke": {"rounds": 1, "messages": 2000, "first": 1000},
+    },
+    one_core=True,
+)
