@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import array
+import fcntl
 import io
 import os
 import pty
 import subprocess
 import sys
+import termios
 import time
 from pathlib import Path
 from typing import Any
@@ -21,6 +24,7 @@ from standpipe.producers.config import BaseProducerConfig
 from standpipe.producers.console import ConsoleProducer, ConsoleProducerConfig
 from standpipe.producers.console_text import pretty
 from standpipe.testing.clock import ManualClock
+from tests.unit.producers.reading import wait_until
 
 NASTY = {"text": "\x1b[2J\x9b31m\u202egnp.exe\u2028\r\x7f", "\x1b]0;owned\x07": 1}
 
@@ -160,6 +164,7 @@ def test_a_slow_reader_of_a_non_blocking_pipe_gets_everything(tmp_path: Path) ->
     os.set_blocking(writing, False)
     process = run({}, 20_000, stdout=writing, stderr=subprocess.PIPE)
     os.close(writing)
+    wait_until(lambda: _waiting_in(reading) > 60_000)  # the pipe is full, the program has to wait
     data, end = b"", time.monotonic() + 20
     while (chunk := os.read(reading, 65536)) and time.monotonic() < end:
         data += chunk
@@ -167,6 +172,13 @@ def test_a_slow_reader_of_a_non_blocking_pipe_gets_everything(tmp_path: Path) ->
     _, errors = process.communicate(timeout=20)
     assert errors == b"20000 0 None\n"
     assert [orjson.loads(line)["n"] for line in data.split(b"\n")[1:-1]] == list(range(20_000))
+
+
+def _waiting_in(pipe: int) -> int:
+    """Bytes that can be read."""
+    size = array.array("i", [0])
+    fcntl.ioctl(pipe, termios.FIONREAD, size)
+    return size[0]
 
 
 def test_every_setting_is_described() -> None:

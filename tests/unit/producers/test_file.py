@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import resource
 import stat
@@ -122,6 +123,44 @@ def test_a_file_renamed_by_others_is_noticed_and_no_record_is_lost(tmp_path: Pat
                 path.rename(tmp_path / f"app.jsonl.2026112{number // 10}T000000Z-0000")
     assert [record["n"] for record in everything(tmp_path)] == list(range(40))
     assert not path.exists()
+
+
+def test_a_file_replaced_by_another_is_left_for_the_new_one(tmp_path: Path) -> None:
+    path = tmp_path / "app.jsonl"
+    with producer(path, fields=[]) as out:
+        out.produce(False, {"n": 1}).wait(10)
+        path.rename(tmp_path / "old.jsonl")
+        path.write_bytes(b"")
+        out.produce(False, {"n": 2})
+    assert records(tmp_path / "old.jsonl") == [{"n": 1}]
+    assert records(path) == [{"n": 2}]
+
+
+def test_the_file_is_locked_while_it_is_written_and_only_then(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "app.jsonl"
+    file = output_file(path)
+    file.open()
+    refused: list[bool] = []
+    real = os.write
+
+    def while_another_wants_to_write(descriptor: int, data: bytes) -> int:
+        refused.append(not _can_lock(path))
+        return real(descriptor, data)
+
+    monkeypatch.setattr(os, "write", while_another_wants_to_write)
+    assert file.write(b"{}\n", False) == (1, None)
+    assert refused == [True]
+    assert _can_lock(path)
+    file.close()
+
+
+def _can_lock(path: Path) -> bool:
+    with path.open("rb") as other:
+        try:
+            fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
 
 
 def test_a_deleted_file_and_its_folder_are_made_again(tmp_path: Path) -> None:

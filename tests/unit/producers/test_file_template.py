@@ -10,6 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from standpipe.producers.confined_folder import UnusablePath
+from standpipe.producers.output_file import OutputFile
 from standpipe.producers.path_template import NAME_BYTES_MAX, RESERVED_BYTES, VALUE_LENGTH_MAX, PathTemplate, escape
 from tests.unit.producers.reading import producer, records
 
@@ -158,6 +160,15 @@ def test_only_the_messages_of_a_link_planted_inside_are_refused(tmp_path: Path) 
     assert "is a symbolic link or not a folder; nothing is written through it: remove it" in reasons[b'{"service":"evil"}']
     assert "is a symbolic link; only regular files are written to" in reasons[b'{"service":"file"}']
     assert "is a pipe; only regular files are written to" in reasons[b'{"service":"pipe"}']
+
+
+def test_a_link_planted_at_the_last_moment_is_not_followed_either(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "app.jsonl").symlink_to(tmp_path / "victim.jsonl")
+    file = OutputFile("app.jsonl", str(tmp_path), 0o640, None, False, lambda: AT)
+    monkeypatch.setattr(file, "_check_regular", lambda found: None)  # as if the link came after the look
+    with pytest.raises(UnusablePath, match="cannot be opened as a file"):
+        file.open()
+    assert not (tmp_path / "victim.jsonl").exists()
 
 
 _ATTACKS = ["..", "../x", "/etc/x", "a/../../x", "....//", "\x00", "", ".", "x" * 10_000, "con", "\n", "a/b", "${HOME}", "~root", "*"]

@@ -174,6 +174,7 @@ def test_a_message_that_a_rule_of_the_table_forbids_is_put_aside_alone(tmp_path:
         assert out.flush(10) == 0
     assert rows(path, "SELECT payload ->> 'n' FROM messages ORDER BY 1") == [(1,), (2,), (3,)]
     assert [letter.payload for letter in out.dead_letters] == [b'{"n":99}']
+    assert out.statistics().resets == 0
 
 
 # --- faults -----------------------------------------------------------------------------------------------------------
