@@ -56,8 +56,11 @@ def shown_on_a_terminal(settings: dict[str, Any], monkeypatch: pytest.MonkeyPatc
         for is_error, message in messages:
             _produce_now(out, is_error, message)
         monkeypatch.undo()
+    text = b""
     try:
-        return os.read(leader, 65536).decode().replace("\r\n", "\n")
+        while text.count(b"\n") < len(messages):  # a terminal hands over what it has, not all that was written
+            text += os.read(leader, 65536)
+        return text.decode().replace("\r\n", "\n")
     finally:
         os.close(leader)
         os.close(follower)
