@@ -95,13 +95,22 @@ def _producer(config: Path, name: str) -> BaseProducer:
 def _deliver(producer: BaseProducer, limit: float, is_error: bool, message: dict[str, Any], **details: Any) -> Receipt:
     """Wait for the outcome, then shut the producer down within its usual time; an interruption gives up."""
     try:
-        receipt = producer.produce(is_error, message, **details)
+        receipt = _handed_over(producer, is_error, message, details)
         receipt.wait(limit)
     except BaseException:
         producer.shutdown(0)
         raise
     producer.shutdown(None if receipt.done() else 0)
     return receipt
+
+
+def _handed_over(producer: BaseProducer, is_error: bool, message: dict[str, Any], details: dict[str, Any]) -> Receipt:
+    from standpipe.core.errors import EncodingError, MessageTooLarge
+
+    try:
+        return producer.produce(is_error, message, **details)
+    except (EncodingError, MessageTooLarge) as error:
+        raise CommandFailed(f"{producer.name}: {error}", ExitCode.USAGE) from None
 
 
 def _tell(producer: BaseProducer, receipt: Receipt, limit: float, output: Output) -> None:
