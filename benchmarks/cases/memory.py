@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from benchmarks.case import Case, Results
 from benchmarks.figures import Reach, Row
 
-# The allocator's arenas come and go: measured after each of eight million messages, memory went up and down by 3 MB without a
+# The allocator's arenas come and go: measured after every million of eight, memory went up and down by 3 MB without a
 # trend. The smallest leak, one reference (8 bytes) per message, would add 32 MB over the four million in between.
 FLAT = Reach("at most", 8)
 
