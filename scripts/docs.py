@@ -27,7 +27,7 @@ _HEADING = re.compile(r"^#+ +(?P<text>.+?)\s*$", re.MULTILINE)
 
 def pages() -> list[Path]:
     """Every page of the documentation, as a path."""
-    named = [ROOT / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md")]
+    named = [ROOT / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "examples/README.md")]
     return [page for page in named if page.exists()] + sorted((ROOT / "docs").rglob("*.md"))
 
 

@@ -76,6 +76,10 @@ _PLAIN: dict[str | tuple[str, str], str] = {
     "unconverted": "values that are not of the type they should be, kept as text",
     "unencodable": "messages that JSON cannot say, replaced by a note that shows them",
     "unrouted": "messages that took no route",
+    ("BreakerState", "closed"): "messages flow",
+    ("BreakerState", "open"): "nothing is sent until the next probe is due",
+    ("BreakerState", "half_open"): "one message may be tried: the probe",
+    ("Outcome", "delivered"): "it arrived",
     ("StepStatistics", "dropped"): "could not be parsed, with `on_error: drop`",
 }
 """Words for fields that say everything by their name in the code."""
