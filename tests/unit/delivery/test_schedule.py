@@ -65,8 +65,6 @@ class Run:
         if schedule.ordering == "fifo" and schedule.waiting:
             return
         slices, count = schedule.take_ready(limit)
-        if slices and not schedule.exclusive:
-            slices, count = schedule.admit(slices)
         if count < limit and self.waiting_entries:
             receipt = self.waiting_entries.pop(0)
             admitted, number = schedule.admit([(receipt, 0, receipt._count)])
@@ -141,6 +139,22 @@ def drain(run: Run) -> None:
         if len(run.settled) == run.produced:
             return
     pytest.fail(f"{run.produced - len(run.settled)} messages are held for ever")
+
+
+def test_messages_that_were_freed_are_held_again_before_anything_newer() -> None:
+    schedule = Schedule("key", exclusive=False)
+    whole = [(entry(number, ["a"]), 0, 1) for number in range(6)]
+    failed = Batch(whole[:1], 1)
+    schedule.retry(failed)
+    assert schedule.admit(whole[1:4]) == ([], 0)
+    assert schedule.due(0.0) is failed
+    schedule.settled(failed)
+    slices, count = schedule.take_ready(1)
+    assert (numbers(slices), count) == ([1], 1)
+    schedule.retry(Batch(slices, 1))
+    assert schedule.take_ready(1) == ([], 0)
+    assert schedule.admit(whole[4:]) == ([], 0)
+    assert numbers(list(schedule.held["a"])) == [2, 3, 4, 5]
 
 
 @pytest.mark.parametrize("exclusive", [False, True])

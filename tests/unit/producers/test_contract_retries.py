@@ -203,6 +203,7 @@ def test_what_has_certainly_not_arrived_is_no_possible_duplicate() -> None:
         (math.inf, RETRY_AFTER_MAX),
         (10**400, RETRY_AFTER_MAX),
     ],
+    ids=lambda value: str(value)[:10],
 )
 def test_retry_after_is_waited_for_within_reason(seconds: Any, pause: float) -> None:
     producer = Scripted(sends=[RetryAfter(seconds, "slow down")])
