@@ -20,17 +20,17 @@ def demo(
     keep: Annotated[
         Path | None, typer.Option("--keep", metavar="DIR", help="Folder for what it makes; default: a new one in /tmp.", show_default=False)
     ] = None,
-    seconds: Annotated[int, typer.Option("--seconds", metavar="N", help="About how long it takes.")] = 15,
+    seconds: Annotated[str, typer.Option("--seconds", metavar="N", help="About how long it takes.")] = "15",
 ) -> int:
-    """Watch log lines reach two destinations, survive an outage, and add up.
+    """Watch messages survive an outage, and add up.
 
-    Needs no server, no port and no configuration, and ends by itself.
+    Log lines reach two destinations, one of which goes down for a while. Needs no server, no port and no configuration, and ends by itself.
     """
-    if not SECONDS_MIN <= seconds <= SECONDS_MAX:
-        raise CommandFailed(f"--seconds {seconds}: the demo takes {SECONDS_MIN} to {SECONDS_MAX} seconds", ExitCode.USAGE)
+    if not seconds.isdecimal() or not SECONDS_MIN <= int(seconds) <= SECONDS_MAX:
+        raise CommandFailed(f"--seconds {seconds}: the demo takes {SECONDS_MIN} to {SECONDS_MAX} whole seconds", ExitCode.USAGE)
     from standpipe.cli.demo_setup import set_the_scene
 
-    return _play(set_the_scene(keep, seconds))
+    return _play(set_the_scene(keep, int(seconds)))
 
 
 def _play(scene: Scene) -> int:

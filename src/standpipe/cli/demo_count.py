@@ -33,7 +33,7 @@ def count_independently(scene: Scene, ledger: Ledger) -> Count:
     read = {lane.agent: lane.read for lane in ledger.lanes}
     now = count_lines(scene.log)
     # The machine goes on writing its log: what matters is its length when it was read to its end, somewhere in between.
-    log_lines = now if read["dpkg"] == now else scene.log_lines
+    log_lines = now if read.get("dpkg") == now else scene.log_lines
     return Count(
         log_lines=log_lines,
         made_up_lines=scene.made_up_lines,

@@ -118,7 +118,8 @@ class LiveProgress:
         return picture
 
     def __enter__(self) -> Self:
-        self._live.start()
+        with contextlib.suppress(OSError, ValueError):
+            self._live.start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
