@@ -92,6 +92,8 @@ class BaseProducer(ABC):
         """`dead_letters` (default: in memory), `clock` and `jitter` (numbers in 0 ... 1) are for the application and for tests."""
         if not isinstance(config, BaseProducerConfig):
             raise TypeError(f"{type(self).__name__} needs a BaseProducerConfig, not {type(config).__name__}")
+        if not isinstance(config, self.config_model):
+            raise TypeError(f"{type(self).__name__} needs a {self.config_model.__name__}, not a {type(config).__name__}")
         self.config = config
         self.__style = _style(type(self))
         self.__given_dead_letters = dead_letters
@@ -392,7 +394,7 @@ class BaseProducer(ABC):
         self.__over = threading.Event()
         self.__final = None
         # 80 random bits for this producer in this process, then a counter: unique across machines, whatever the clocks say.
-        self.__origin = Origin(config.name, os.urandom(10).hex())
+        self.__origin = Origin(config.name, os.urandom(10).hex(), clock)
         limits = QueueLimits(config.queue.max_messages, config.queue.max_bytes, config.queue.on_full, config.queue.full_timeout)
         self.__queue = MemoryQueue(config.name, limits, clock)
         self.__queue.is_worker = self.__origin.is_worker

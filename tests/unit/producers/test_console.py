@@ -67,7 +67,7 @@ def shown_on_a_terminal(settings: dict[str, Any], monkeypatch: pytest.MonkeyPatc
 
 
 def _produce_now(out: ConsoleProducer, is_error: bool, message: dict[str, Any]) -> None:
-    receipt = Receipt(Origin("console", "x"), is_error, encode(message), 1, 1, None, 0.0)
+    receipt = Receipt(Origin("console", "x", ManualClock(wall=1_800_000_000.25)), is_error, encode(message), 1, 1, None, 0.0)
     batch = Batch([(receipt, 0, 1)], 1)
     out._connect()
     assert out._send_batch(batch) == batch.delivered()

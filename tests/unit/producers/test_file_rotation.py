@@ -207,5 +207,5 @@ def test_a_link_in_place_of_a_rotated_file_is_not_followed(tmp_path: Path) -> No
 
 def _write_now(out: FileProducer, message: dict[str, Any]) -> None:
     """Send one message here and now, at the time of the producer's clock."""
-    receipt = Receipt(Origin("out", "x"), False, encode(message), 1, 1, None, out._time.monotonic())
+    receipt = Receipt(Origin("out", "x", out._time), False, encode(message), 1, 1, None, out._time.monotonic())
     assert out._send_batch(Batch([(receipt, 0, 1)], 1)) == Batch([(receipt, 0, 1)], 1).delivered()
