@@ -59,6 +59,16 @@ def test_nothing_is_written_into_a_file_that_took_the_place_of_a_closed_output(t
     assert all("message" in json.loads(line) for line in lines[:-1])
 
 
+def test_closed_outputs_are_taken_so_that_no_file_opened_later_becomes_one(tmp_path: Path) -> None:
+    code = (
+        "import os; from standpipe.cli.output import prepare_streams; prepare_streams(); "
+        "report = os.open('report', os.O_WRONLY | os.O_CREAT); "
+        "os.write(report, str([os.path.sameopenfile(n, os.open(os.devnull, os.O_WRONLY)) for n in (1, 2)]).encode())"
+    )
+    assert _shell(f"'{sys.executable}' -c \"{code}\" <&- >&- 2>&-", tmp_path).returncode == 0
+    assert (tmp_path / "report").read_text() == "[True, True]"
+
+
 def test_a_full_disk_behind_standard_output_is_told(tmp_path: Path) -> None:
     result = _shell("standpipe schema >/dev/full", tmp_path)
     assert (result.returncode, result.stderr) == (1, "standpipe: no space left on device\n")
