@@ -32,7 +32,9 @@ class RootConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     state_dir: str | None = Field(
-        default=None, description="folder for checkpoints; default: standpipe in the XDG state folder (~/.local/state/standpipe)"
+        default=None,
+        description="folder for everything that must survive a restart, relative to the working folder as all paths are; "
+        "default: standpipe in the XDG state folder (~/.local/state/standpipe)",
     )
 
 
@@ -54,7 +56,7 @@ class Plan:
         if override is not None:
             return Path(override)
         if self.root.state_dir is not None:
-            return self.path.parent / Path(self.root.state_dir).expanduser()
+            return Path(self.root.state_dir).expanduser()
         return default_state_dir()
 
 
