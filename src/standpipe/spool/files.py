@@ -1,0 +1,268 @@
+"""The file system as the spool sees it: a seam, so that tests can put a crashing one in its place.
+
+Two kinds of file are used. A *mapped* file has its full size from the beginning (a full disk is found when it is made, not
+when it is written) and is written as memory: what is in it survives the process, and after `sync` the machine. A *plain* file
+is appended to.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import mmap
+import os
+from pathlib import Path
+from typing import Protocol
+
+
+class MappedFile(Protocol):
+    """A file of a fixed size, written as memory."""
+
+    buffer: memoryview
+
+    def sync(self) -> None:
+        """Bring everything written so far to the disk. Raises OSError; the file must not be believed afterwards."""
+        ...
+
+    def close(self, size: int | None = None) -> None:
+        """Release it; `size` cuts it off there."""
+        ...
+
+
+class AppendFile(Protocol):
+    """A file that grows at its end."""
+
+    def append(self, data: bytes) -> None:
+        """Write `data` completely or raise OSError."""
+        ...
+
+    def sync(self) -> None:
+        """Bring it to the disk."""
+        ...
+
+    def close(self) -> None:
+        """Release it."""
+        ...
+
+
+class FileSystem(Protocol):
+    """What a spool does with its folder. All names are names within it. Everything may raise OSError."""
+
+    def prepare(self) -> None:
+        """Make the folder, private to its owner, if it is not there."""
+        ...
+
+    def lock(self, name: str) -> int | None:
+        """Become the owner; else the process id of the owner (0 if unknown). None: we are."""
+        ...
+
+    def unlock(self) -> None:
+        """Give up the ownership."""
+        ...
+
+    def names(self) -> list[str]:
+        """The names of the regular files in the folder."""
+        ...
+
+    def create(self, name: str, size: int) -> MappedFile:
+        """A new file of `size` zeros, all of it allocated."""
+        ...
+
+    def map(self, name: str) -> MappedFile:
+        """An existing file, for reading."""
+        ...
+
+    def read(self, name: str) -> bytes:
+        """All of an existing file."""
+        ...
+
+    def appending(self, name: str) -> AppendFile:
+        """A file to append to; made if it is not there."""
+        ...
+
+    def replace(self, name: str, data: bytes) -> None:
+        """Put `data` in the place of the file, atomically and durably: write, sync, rename, sync the folder."""
+        ...
+
+    def remove(self, name: str) -> None:
+        """Remove a file; one that is gone already is no error."""
+        ...
+
+    def sync_folder(self) -> None:
+        """Make new and removed names durable."""
+        ...
+
+    def free(self) -> int:
+        """Bytes free on the disk."""
+        ...
+
+
+class _Mapped:
+    def __init__(self, descriptor: int, size: int, writable: bool) -> None:
+        self._descriptor = descriptor
+        access = mmap.ACCESS_WRITE if writable else mmap.ACCESS_READ
+        self._map = mmap.mmap(descriptor, size, access=access) if size else None
+        self.buffer = memoryview(self._map) if self._map is not None else memoryview(b"")
+
+    def sync(self) -> None:
+        _sync(self._descriptor)
+
+    def close(self, size: int | None = None) -> None:
+        if self._descriptor < 0:
+            return
+        self.buffer.release()
+        if self._map is not None:
+            with contextlib.suppress(BufferError):  # a reader still looks at it; the map goes with the last view
+                self._map.close()
+        try:
+            if size is not None:
+                os.ftruncate(self._descriptor, size)
+        finally:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+
+class _Append:
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    def append(self, data: bytes) -> None:
+        view = memoryview(data)
+        while view:
+            view = view[os.write(self._descriptor, view) :]
+
+    def sync(self) -> None:
+        _sync(self._descriptor)
+
+    def close(self) -> None:
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+
+def _sync(descriptor: int) -> None:
+    """On macOS `fsync` leaves the data in the drive's cache; F_FULLFSYNC is its word for what others call fdatasync."""
+    if hasattr(fcntl, "F_FULLFSYNC"):
+        fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
+    else:
+        os.fdatasync(descriptor)
+
+
+class RealFileSystem:
+    """A folder on the machine's disk: 0700, its files 0600; never follows a symbolic link."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._lock = -1
+
+    def prepare(self) -> None:
+        """Make the folder and those above it."""
+        if self.folder.is_dir():
+            return
+        self.folder.parent.mkdir(parents=True, exist_ok=True)
+        self.folder.mkdir(mode=0o700, exist_ok=True)
+        self._sync_folder(self.folder.parent)
+
+    def lock(self, name: str) -> int | None:
+        """An advisory lock (`flock`): it goes with the process, however that ends."""
+        descriptor = os.open(self.folder / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.pread(descriptor, 32, 0).strip()
+            os.close(descriptor)
+            return int(holder) if holder.isdigit() else 0
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, b"%d\n" % os.getpid(), 0)
+        self._lock = descriptor
+        return None
+
+    def unlock(self) -> None:
+        """Also right in a forked child: there it only closes the inherited descriptor, the parent keeps the lock."""
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
+
+    def names(self) -> list[str]:
+        """Regular files only: links and folders are nobody's business."""
+        with os.scandir(self.folder) as entries:
+            return sorted(entry.name for entry in entries if entry.is_file(follow_symlinks=False))
+
+    def create(self, name: str, size: int) -> MappedFile:
+        """A new file; one that could not be made in full is removed again."""
+        path = self.folder / name
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            _allocate(descriptor, size)
+            made = _Mapped(descriptor, size, writable=True)
+        except BaseException:
+            os.close(descriptor)
+            with contextlib.suppress(OSError):
+                path.unlink()
+            raise
+        return made
+
+    def map(self, name: str) -> MappedFile:
+        """An existing file."""
+        descriptor = os.open(self.folder / name, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        try:
+            return _Mapped(descriptor, os.fstat(descriptor).st_size, writable=False)
+        except BaseException:
+            os.close(descriptor)
+            raise
+
+    def read(self, name: str) -> bytes:
+        """All of it."""
+        descriptor = os.open(self.folder / name, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        with os.fdopen(descriptor, "rb") as file:
+            return file.read()
+
+    def appending(self, name: str) -> AppendFile:
+        """For appending."""
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
+        return _Append(os.open(self.folder / name, flags, 0o600))
+
+    def replace(self, name: str, data: bytes) -> None:
+        """By a temporary file; `*.tmp` left over by a crash are removed at the next start."""
+        temporary = self.folder / (name + ".tmp")
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        file = _Append(descriptor)
+        try:
+            file.append(data)
+            file.sync()
+        finally:
+            file.close()
+        os.rename(temporary, self.folder / name)
+        self.sync_folder()
+
+    def remove(self, name: str) -> None:
+        """Remove a file."""
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self.folder / name)
+
+    def sync_folder(self) -> None:
+        """Sync the folder."""
+        self._sync_folder(self.folder)
+
+    def free(self) -> int:
+        """Bytes free for us."""
+        state = os.statvfs(self.folder)
+        return state.f_bavail * state.f_frsize
+
+    @staticmethod
+    def _sync_folder(folder: Path) -> None:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _allocate(descriptor: int, size: int) -> None:
+    """All blocks now: writing to a mapped page for which there is no room on the disk would kill the process (SIGBUS)."""
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(descriptor, 0, size)
+        return
+    block = b"\0" * 2**20
+    for offset in range(0, size, len(block)):
+        os.pwrite(descriptor, block[: size - offset], offset)

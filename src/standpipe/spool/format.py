@@ -1,0 +1,172 @@
+"""The bytes of a segment: header and records. Pure: bytes in, values out. Specified in docs/explanation/spool-format.md.
+
+A record holds what one call of `produce` or `produce_many` handed over. All integers are little-endian; records begin at
+multiples of eight bytes, so that a search after damage knows where to look.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+import orjson
+
+MAGIC: Final = b"STPSPOOL"
+VERSION: Final = 1
+HEADER_BYTES: Final = 64
+ALIGNMENT: Final = 8
+
+_HEADER = struct.Struct("<8sHHIQQ20sI")  # magic, version, reserved, reserved, segment, first number, id prefix, crc of all before
+_PREAMBLE = struct.Struct("<II")  # crc, size of what follows it
+_HEAD = struct.Struct("<BBHIQdII")  # version, flags, reserved, count, first number, time, meta size, reserved
+_SIZE = struct.Struct("<I")
+PREAMBLE_BYTES: Final = _PREAMBLE.size
+HEAD_BYTES: Final = _HEAD.size
+
+FLAG_ERROR: Final = 1
+FLAG_END: Final = 2
+"""The last record of a segment that was closed in order: nothing follows, and what looks like more is not."""
+
+SEARCH_BUDGET: Final = 64
+"""How many times the size of a segment may be checksummed while searching it for intact records after damage: crafted bytes
+can make every place look like the beginning of a large record, and the search must end all the same."""
+
+Meta = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What one call handed over. `first` is the number of its first message, `time` seconds since 1970."""
+
+    first: int
+    count: int
+    is_error: bool
+    time: float
+    payload: bytes
+    meta: Meta | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What a segment says of itself. Messages without an id of their own are `prefix` and their number."""
+
+    version: int
+    segment: int
+    first: int
+    prefix: str
+
+
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """Bytes that are no intact record: `start` to `stop` (excluded). A torn tail is what a crash left of the last record."""
+
+    start: int
+    stop: int
+    torn_tail: bool
+
+
+def encode_header(segment: int, first: int, prefix: str) -> bytes:
+    """The first bytes of a segment. `prefix` has 20 characters."""
+    body = _HEADER.pack(MAGIC, VERSION, 0, 0, segment, first, prefix.encode("ascii"), 0)[:-4]
+    return (body + _SIZE.pack(zlib.crc32(body))).ljust(HEADER_BYTES, b"\0")
+
+
+def decode_header(data: bytes) -> Header | None:
+    """The header, or None if it is damaged. `version` may be one we do not know."""
+    if len(data) < HEADER_BYTES or data[:8] != MAGIC:
+        return None
+    _, version, _, _, segment, first, prefix, crc = _HEADER.unpack_from(data)
+    if version == VERSION and zlib.crc32(data[: _HEADER.size - 4]) != crc:
+        return None
+    return Header(version, segment, first, prefix.decode("ascii", "replace").rstrip("\0"))
+
+
+def encode_record(first: int, count: int, flags: int, time: float, meta: bytes, payload: bytes) -> bytes:
+    """A record, padded. `meta` is empty or a JSON object."""
+    body = _HEAD.pack(VERSION, flags, 0, count, first, time, len(meta), 0) + meta + payload
+    size = len(body)
+    checked = _SIZE.pack(size) + body
+    return _SIZE.pack(zlib.crc32(checked)) + checked + b"\0" * (-size % ALIGNMENT)
+
+
+def first_of(record: bytes) -> int:
+    """The number of the first message of an encoded record."""
+    number: int = _HEAD.unpack_from(record, PREAMBLE_BYTES)[4]
+    return number
+
+
+END_BYTES: Final = len(encode_record(0, 0, FLAG_END, 0.0, b"", b""))
+
+
+def padded(size: int) -> int:
+    """The bytes that a record with a body of `size` takes."""
+    return PREAMBLE_BYTES + size + (-size % ALIGNMENT)
+
+
+def scan(data: memoryview, start: int, stop: int, expected: int, damaged: Callable[[Damage], None]) -> Iterator[tuple[int, Record]]:
+    """The intact records between `start` and `stop`, each with the offset behind it. Reports what stands between to `damaged`.
+
+    `expected` is the smallest number that may come next: a record cannot go back, so leftovers are not taken for messages.
+    """
+    budget = SEARCH_BUDGET * max(1, stop - start)
+    at = start
+    while at < stop:
+        found = _record_at(data, at, stop, expected)
+        if found is None:
+            if not any(data[at : min(stop, at + 4096)]) and not _anything(data, at, stop):
+                return  # the part of a segment that was never written
+            again, budget = _search(data, at + ALIGNMENT, stop, expected, budget)
+            damaged(Damage(at, again, again >= stop))
+            at = again
+            continue
+        record, size, flags = found
+        if flags & FLAG_END:
+            return
+        at += size
+        yield at, record
+        expected = record.first + record.count
+
+
+def _record_at(data: memoryview, at: int, stop: int, expected: int) -> tuple[Record, int, int] | None:
+    """The record at `at`, its size with padding and its flags, if it is intact."""
+    body = at + PREAMBLE_BYTES
+    if body + HEAD_BYTES > stop:
+        return None
+    crc, size = _PREAMBLE.unpack_from(data, at)
+    if size < HEAD_BYTES or body + size > stop:
+        return None
+    version, flags, reserved, count, first, time, meta_size, reserved_too = _HEAD.unpack_from(data, body)
+    if version != VERSION or reserved or reserved_too or HEAD_BYTES + meta_size > size:
+        return None
+    if not flags & FLAG_END and (count < 1 or first < expected):
+        return None
+    if zlib.crc32(data[at + 4 : body + size]) != crc:
+        return None
+    try:
+        meta = orjson.loads(data[body + HEAD_BYTES : body + HEAD_BYTES + meta_size]) if meta_size else None
+    except orjson.JSONDecodeError:
+        return None
+    payload = bytes(data[body + HEAD_BYTES + meta_size : body + size])
+    return Record(first, count, bool(flags & FLAG_ERROR), time, payload, meta), padded(size), flags
+
+
+def _search(data: memoryview, at: int, stop: int, expected: int, budget: int) -> tuple[int, int]:
+    """Where the next intact record begins (or `stop`), and what is left of the budget."""
+    while at + PREAMBLE_BYTES + HEAD_BYTES <= stop and budget > 0:
+        size = _PREAMBLE.unpack_from(data, at)[1]
+        if HEAD_BYTES <= size <= stop - at - PREAMBLE_BYTES and data[at + PREAMBLE_BYTES] == VERSION:
+            budget -= size
+            if _record_at(data, at, stop, expected) is not None:
+                return at, budget
+        budget -= 1
+        at += ALIGNMENT
+    return stop, budget
+
+
+def _anything(data: memoryview, at: int, stop: int) -> bool:
+    """Whether any byte from `at` on is not zero."""
+    step = 1 << 20
+    return any(bytes(data[begin : min(stop, begin + step)]).strip(b"\0") for begin in range(at, stop, step))

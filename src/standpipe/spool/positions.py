@@ -1,0 +1,116 @@
+"""Which messages are settled and which were on their way: a snapshot, and a journal of what happened since.
+
+The snapshot is one small checksummed file, replaced atomically. Between two of them facts are appended to a journal, one
+write per batch: a write survives the process, and a power cut that takes the last of them makes some messages arrive twice,
+never one be missed. Facts only add up, so that replaying any of them twice, or in another order, changes nothing; losing the
+snapshot, the journal or both is a normal start.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Callable
+from typing import Final
+
+import orjson
+
+from standpipe.spool.errors import SpoolTooNew
+from standpipe.spool.files import AppendFile, FileSystem
+from standpipe.spool.intervals import Intervals
+
+SNAPSHOT: Final = "positions"
+JOURNAL: Final = "positions.log"
+VERSION: Final = 1
+
+JOURNAL_MAX: Final = 2**20
+"""Bytes of journal after which a new snapshot is made; replaying a mebibyte takes some 30 ms."""
+
+_ENTRY = struct.Struct("<IIQQ")  # crc of the rest, kind, first, count
+SETTLED: Final = 1
+TAKEN: Final = 2
+
+
+class Positions:
+    """`settled`, and `taken` (sent at least once). Guarded by the spool's lock."""
+
+    def __init__(self, files: FileSystem) -> None:
+        self.settled = Intervals()
+        self.taken = Intervals()
+        self._files = files
+        self._journal: AppendFile | None = None
+        self._journal_bytes = 0
+        self._waiting: list[bytes] = []
+        self.failures = 0
+
+    def load(self, report: Callable[[str], None]) -> None:
+        """Read what there is; what is damaged counts as missing and is reported."""
+        names = self._files.names()
+        if SNAPSHOT in names:
+            self._load_snapshot(self._files.read(SNAPSHOT), report)
+        if JOURNAL in names:
+            self._replay(self._files.read(JOURNAL), report)
+
+    def _load_snapshot(self, data: bytes, report: Callable[[str], None]) -> None:
+        head, _, body = data.partition(b"\n")
+        version, _, crc = head.partition(b" ")
+        if version.isdigit() and int(version) > VERSION:
+            raise SpoolTooNew(f"the positions are of version {int(version)}, this Standpipe knows {VERSION}; nothing was touched")
+        if crc != b"%08x" % zlib.crc32(body):
+            report("the position file is damaged; messages that were delivered may be delivered again")
+            return
+        for name, target in (("settled", self.settled), ("taken", self.taken)):
+            for start, stop in orjson.loads(body).get(name, []):
+                target.add(start, stop)
+
+    def _replay(self, data: bytes, report: Callable[[str], None]) -> None:
+        whole = len(data) - len(data) % _ENTRY.size
+        for at in range(0, whole, _ENTRY.size):
+            crc, kind, first, count = _ENTRY.unpack_from(data, at)
+            if zlib.crc32(data[at + 4 : at + _ENTRY.size]) != crc:
+                report(f"the position journal is damaged from byte {at} on; messages that were delivered may be delivered again")
+                return
+            (self.settled if kind == SETTLED else self.taken).add(first, first + count)
+
+    def note(self, kind: int, first: int, count: int) -> None:
+        """Add a fact; it is written by the next `write`."""
+        (self.settled if kind == SETTLED else self.taken).add(first, first + count)
+        entry = struct.pack("<IQQ", kind, first, count)
+        self._waiting.append(struct.pack("<I", zlib.crc32(entry)) + entry)
+
+    def write(self) -> None:
+        """Append the facts to the journal. A disk that refuses them costs nothing but duplicates after a crash; it is counted."""
+        if not self._waiting:
+            return
+        data, self._waiting = b"".join(self._waiting), []
+        try:
+            if self._journal is None:
+                self._journal = self._files.appending(JOURNAL)
+            self._journal.append(data)
+            self._journal_bytes += len(data)
+            if self._journal_bytes > JOURNAL_MAX:
+                self.snapshot()
+        except OSError:
+            self.failures += 1
+            # A half-written entry would hide those after it: the next write begins with a whole new snapshot.
+            self._journal_bytes = JOURNAL_MAX
+
+    def snapshot(self, below: int | None = None) -> None:
+        """Write everything anew and begin an empty journal. Raises OSError; then the old files are still right."""
+        if below is not None:
+            self.settled.forget_below(below)
+            self.taken.forget_below(below)
+        body = orjson.dumps({"settled": list(self.settled), "taken": list(self.taken)})
+        self._files.replace(SNAPSHOT, b"%d %08x\n" % (VERSION, zlib.crc32(body)) + body)
+        self._waiting.clear()
+        if self._journal is not None:
+            self._journal.close()
+            self._journal = None
+        self._files.remove(JOURNAL)
+        self._journal_bytes = 0
+
+    def close(self) -> None:
+        """Release the journal."""
+        if self._journal is not None:
+            self._journal.close()
+            self._journal = None
