@@ -42,6 +42,8 @@ class Application(Mapping[str, BaseProducer]):
         self.plan = plan
         self.state_dir = plan.state_dir(state_dir)
         self.producers: dict[str, BaseProducer] = {name: kind(config) for name, (kind, config) in plan.producers.items()}
+        for producer in self.producers.values():
+            producer.keep_state_in(self.state_dir)
         self.lanes: list[Lane] = []
         self.reports: dict[str, ShutdownReport] = {}
         self._lock = threading.Lock()

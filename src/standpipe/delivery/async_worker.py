@@ -93,6 +93,7 @@ class AsyncWorker:
         self._woken.clear()
         while len(self._tasks) < self.max_in_flight:
             with engine.lock:
+                engine.queue.progress()
                 batch, due = engine.choose(engine.clock.monotonic())
                 if batch is None:
                     if engine.finished():

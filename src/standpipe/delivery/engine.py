@@ -22,7 +22,7 @@ from standpipe.delivery.dead_letters import DeadLetter, DeadLetters, Reason, bou
 from standpipe.delivery.journal import Journal
 from standpipe.delivery.memory_queue import NEVER, MemoryQueue
 from standpipe.delivery.rate import RateLimit
-from standpipe.delivery.receipt import DEAD_LETTERED, DELIVERED, QUEUED, UNDELIVERED, Origin, Receipt, State
+from standpipe.delivery.receipt import DEAD_LETTERED, DELIVERED, OPEN, UNDELIVERED, Origin, Receipt, State
 from standpipe.delivery.retry import RetryPolicy
 from standpipe.delivery.schedule import Ordering, Schedule, count_of
 from standpipe.delivery.statistics import ProducerStatistics
@@ -219,10 +219,12 @@ class Engine:
             if self.done == batch.count:
                 self.under_way.clear()
                 self.done = 0
+            if receipt._more is not None and receipt._more.unknown and not batch.unknown:
+                self.possible_duplicates += 1
             if batch.tries or self.schedule.held:
                 self.possible_duplicates += batch.unknown
                 self.schedule.settled(Batch([(receipt, index, index + 1)], 1))
-        if receipt._more is not None and receipt._state is not QUEUED:
+        if receipt._more is not None and receipt._state not in OPEN:
             receipt._notify()
         if self.breaker.failures:
             self._well()
@@ -235,6 +237,8 @@ class Engine:
             self.last_success_at = self.clock.monotonic()
             if batch.unknown:
                 self.possible_duplicates += batch.count
+            elif self.queue.keeps:
+                self.possible_duplicates += sum(stop - start for r, start, stop in batch.slices if r._more is not None and r._more.unknown)
             if self.schedule.held:
                 self.schedule.settled(batch)
         _notify(finished)
@@ -509,14 +513,19 @@ class Engine:
 
     def abandon(self) -> tuple[list[Message], int]:
         """Nothing more is sent or counted from here on: the messages that are left, oldest first, and how many of them were
-        being sent. Their receipts become UNDELIVERED."""
+        being sent. Their receipts become UNDELIVERED; where the queue keeps them they stay STORED, and nothing is handed back."""
         with self.lock:
             self.abandoned = True
             under_way = [part for batch in self.under_way for part in batch.part(self.done, batch.count).slices]
             left = under_way + list(self.schedule) + self.queue.take_all()
             left.sort(key=lambda part: part[0]._first + part[1])
-            messages = [message for part in left for message in self._messages(part)]
-            finished = [receipt for receipt, start, stop in left if receipt._settle(stop - start, UNDELIVERED)]
+            self.origin.ended = True
+            if self.queue.keeps:
+                messages: list[Message] = []
+                finished = [receipt for receipt, _, _ in left] + self.queue.keep()
+            else:
+                messages = [message for part in left for message in self._messages(part)]
+                finished = [receipt for receipt, start, stop in left if receipt._settle(stop - start, UNDELIVERED)]
         _notify(finished)
         return messages, count_of(under_way)
 

@@ -114,6 +114,7 @@ class Worker:
                 self.transport.safe_connect()
                 continue
             with engine.lock:
+                engine.queue.progress()
                 batch, due = engine.choose(now)
                 if batch is not None:
                     return batch

@@ -13,6 +13,7 @@ import random
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar, Self
 
@@ -31,8 +32,12 @@ from standpipe.delivery.receipt import Origin, Receipt
 from standpipe.delivery.retry import RetryPolicy
 from standpipe.delivery.statistics import ProducerStatistics, ShutdownReport
 from standpipe.delivery.worker import Transport, Worker
-from standpipe.producers.config import BaseProducerConfig, secrets_in
+from standpipe.producers.config import BaseProducerConfig, SpoolConfig, secrets_in
 from standpipe.producers.process import drain_at_exit, manage
+from standpipe.producers.spooled_queue import SpooledQueue
+from standpipe.producers.state_dir import default_state_dir
+from standpipe.spool.files import RealFileSystem
+from standpipe.spool.log import SEGMENT_BYTES, Recovery, Spool
 
 __all__ = ["BaseProducer", "BaseProducerConfig", "Batch"]
 
@@ -94,6 +99,7 @@ class BaseProducer(ABC):
         self.config = config
         self.__style = _style(type(self))
         self.__given_dead_letters = dead_letters
+        self.__state_dir: Path | None = None
         self.__clock: Clock = clock if clock is not None else SystemClock()
         self.__jitter = jitter if jitter is not None else random.random
         self.__monotonic = self.__clock.monotonic
@@ -230,6 +236,8 @@ class BaseProducer(ABC):
             if self.__started or self.__engine.closing:
                 return
             drain_at_exit()
+            if isinstance(self.__queue, SpooledQueue):
+                self.__tell_recovery(self.__queue.open())
             thread = threading.Thread(target=self._worker, name=f"standpipe-{self.config.name}", daemon=True)
             thread.start()  # raises if the machine has no more threads; then nothing has been accepted yet
             self.__thread = thread
@@ -280,9 +288,20 @@ class BaseProducer(ABC):
             if self.__final is not None:
                 return self.__final
             messages, sending = self.__engine.abandon()
+            if isinstance(self.__queue, SpooledQueue):
+                self.__queue.close_spool()
             self.__final = self.__report(messages, sending)
         self.__tell(self.__final)  # without the lock: a log handler may be feeding this very producer
         return self.__final
+
+    def __tell_recovery(self, recovery: Recovery) -> None:
+        if recovery.backlog:
+            text = "%d message(s) from before the restart wait in the spool; %d of them may have been sent already"
+            self.__engine.journal.info(text, recovery.backlog, recovery.in_flight)
+
+    def keep_state_in(self, folder: Path) -> None:
+        """The folder for the spool, unless the configuration names a path; before `start`. Default: the XDG state folder."""
+        self.__state_dir = folder
 
     def __tell(self, report: ShutdownReport) -> None:
         journal = self.__engine.journal
@@ -291,10 +310,11 @@ class BaseProducer(ABC):
             journal.warning("the worker is still busy in a call to the destination; it is left behind and sends nothing more")
         tell = journal.warning if report.undelivered else journal.info
         tell(
-            "shut down: %d delivered, %d dead-lettered, %d dropped, %d undelivered",
+            "shut down: %d delivered, %d dead-lettered, %d dropped, %d kept in the spool, %d undelivered",
             report.delivered,
             report.dead_lettered,
             report.dropped,
+            report.spooled,
             report.undelivered,
         )
 
@@ -303,7 +323,8 @@ class BaseProducer(ABC):
         return ShutdownReport(
             delivered=now.delivered,
             dead_lettered=now.dead_lettered,
-            undelivered=now.pending,
+            spooled=now.pending if self.__queue.keeps else 0,
+            undelivered=0 if self.__queue.keeps else now.pending,
             dropped=now.dropped,
             messages=tuple(messages),
             possible_duplicates=sending,
@@ -391,7 +412,7 @@ class BaseProducer(ABC):
         # 80 random bits for this producer in this process, then a counter: unique across machines, whatever the clocks say.
         self.__origin = Origin(config.name, os.urandom(10).hex())
         limits = QueueLimits(config.queue.max_messages, config.queue.max_bytes, config.queue.on_full, config.queue.full_timeout)
-        self.__queue = MemoryQueue(config.name, limits, clock)
+        self.__queue = self.__make_queue(limits)
         self.__queue.is_worker = self.__origin.is_worker
         self.__put = self.__queue.put
         given = self.__given_dead_letters
@@ -399,6 +420,19 @@ class BaseProducer(ABC):
         journal = Journal(config.name, clock, tuple(secrets_in(config)))
         self.__engine = Engine(self.__settings(), self.__queue, self.__dead_letters, self.__origin, clock, self.__jitter, journal)
         self.__driver = self.__make_driver()
+
+    def __make_queue(self, limits: QueueLimits) -> MemoryQueue:
+        queue = self.config.queue
+        if isinstance(queue, SpoolConfig):
+            return SpooledQueue(self.config.name, limits, self.__clock, self.__make_spool, self.__origin, queue)
+        return MemoryQueue(self.config.name, limits, self.__clock)
+
+    def __make_spool(self, lock: threading.RLock) -> Spool:
+        config = self.config.queue
+        given = config.path if isinstance(config, SpoolConfig) else None
+        folder = Path(given) if given is not None else (self.__state_dir or default_state_dir()) / "spool" / self.config.name
+        size = config.segment_bytes if isinstance(config, SpoolConfig) else SEGMENT_BYTES
+        return Spool(RealFileSystem(folder), lock, segment_bytes=size, name=self.config.name)
 
     def __settings(self) -> Settings:
         config = self.config
@@ -464,6 +498,8 @@ class BaseProducer(ABC):
     def _after_fork(self) -> None:
         """In a child process: an empty queue, a connection of its own, a worker on the first `produce`."""
         closed = self.__engine.closing
+        if isinstance(self.__queue, SpooledQueue):
+            self.__queue.forget_spool()
         self.__engine.abandoned = True  # if it was the worker itself that forked: here it sends nothing more
         self.__lifecycle = threading.RLock()
         self.__begin()

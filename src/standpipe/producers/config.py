@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretBytes, SecretStr, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, SecretBytes, SecretStr, Tag, field_validator, model_validator
 
 from standpipe.core.units import Duration, Size
 
@@ -55,6 +55,51 @@ class QueueConfig(Section):
     )
 
 
+class SpoolConfig(Section):
+    """A queue on disk: what `produce` accepted survives the process, and is delivered after a restart."""
+
+    type: Literal["spool"] = Field(description="on disk")
+    path: str | None = Field(default=None, description="folder of the spool; default: `spool/` and the producer's name in the state folder")
+    durability: Literal["written", "synced"] = Field(
+        default="written",
+        description="when `produce` returns: `written` - the operating system has it (survives kill -9); `synced` - the disk has it (survives a power cut)",
+    )
+    max_bytes: Size = Field(default=2**30, ge=1, description="most bytes pending")
+    segment_bytes: Annotated[Size, Field(ge=2**16, le=2**30)] = Field(
+        default=16 * 2**20, description="size of the files; a file is removed when all of its messages are settled"
+    )
+    sync_interval: Duration = Field(
+        default=1.0, description="with `written`: how often what was written is brought to the disk; a power cut loses at most that much"
+    )
+    on_full: Literal["block", "raise", "drop_newest", "drop_oldest"] = Field(
+        default="block", description="what happens to a message that finds the queue, or the disk, full; what is dropped is counted"
+    )
+    full_timeout: Duration | None = Field(
+        default=None, description="with `block`: how long to wait before QueueFull is raised; none: no limit"
+    )
+
+    @property
+    def max_messages(self) -> int:
+        """A spool is bounded in bytes alone."""
+        return 2**62
+
+
+def _queue_type(value: object) -> str:
+    """A queue without a type is in memory."""
+    kind = value.get("type", "memory") if isinstance(value, dict) else getattr(value, "type", "memory")
+    return kind if isinstance(kind, str) else "memory"
+
+
+AnyQueueConfig = Annotated[
+    Annotated[QueueConfig, Tag("memory")] | Annotated[SpoolConfig, Tag("spool")],
+    Discriminator(
+        _queue_type,
+        custom_error_type="unknown_queue",
+        custom_error_message="there is no such type of queue; there are: memory, spool",
+    ),
+]
+
+
 class BaseProducerConfig(Section):
     """The configuration of a producer. Subclass it to add the settings of one destination."""
 
@@ -78,7 +123,7 @@ class BaseProducerConfig(Section):
         default="key", description="`key`: messages of one key in order; `fifo`: all in order; `none`: no order"
     )
     batch: BatchConfig = Field(default=BatchConfig(), description="size of the batches, for producers that send batches")
-    queue: QueueConfig = Field(default=QueueConfig(), description="the queue and what happens when it is full")
+    queue: AnyQueueConfig = Field(default=QueueConfig(), description="the queue and what happens when it is full")
     rate_limit: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = Field(
         default=None, description="most messages per second; none: no limit"
     )

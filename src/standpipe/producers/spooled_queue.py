@@ -7,19 +7,24 @@ gets there, so that memory does not depend on the backlog. What a former process
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import threading
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, Final
 
 import orjson
 
 from standpipe.core.clock import Clock
 from standpipe.core.errors import ProducerClosed
-from standpipe.delivery.batch import Slice, count_of
+from standpipe.delivery.batch import Slice
 from standpipe.delivery.memory_queue import NEVER, MemoryQueue, QueueLimits
 from standpipe.delivery.receipt import QUEUED, STORED, Origin, Receipt
+from standpipe.producers.config import SpoolConfig
+from standpipe.spool.errors import SpoolError
 from standpipe.spool.format import FLAG_ERROR, Record
-from standpipe.spool.log import Durability, Recovery, Spool, SpoolStatistics
+from standpipe.spool.log import Recovery, Spool, SpoolStatistics
 
 WINDOW_BYTES: Final = 8 * 2**20
 WINDOW_MESSAGES: Final = 20_000
@@ -31,6 +36,10 @@ READ_BYTES: Final = 2**20
 POSITIONS_INTERVAL: Final = 0.05
 """Seconds between writes of the positions while messages are sent one by one; after a crash, what was settled since then may
 be sent again."""
+
+
+SYNC_PATIENCE: Final = 5.0
+"""Seconds that closing waits for a sync under way; a disk that takes longer is dead, and everything is written anyway."""
 
 
 class SpooledQueue(MemoryQueue):
@@ -45,14 +54,17 @@ class SpooledQueue(MemoryQueue):
         clock: Clock,
         make_spool: Callable[[Any], Spool],
         origin: Origin,
-        durability: Durability,
+        config: SpoolConfig,
     ) -> None:
         super().__init__(producer, limits, clock)
         self.restored = 0
         self._make_spool = make_spool
         self._origin = origin
         self._origins: dict[str, Origin] = {}
-        self._synced = durability == "synced"
+        self._synced = config.durability == "synced"
+        self._sync_interval = config.sync_interval
+        self._syncer: threading.Thread | None = None
+        self._ending = threading.Event()
         self._spool: Spool | None = None
         self._on_disk = False  # newer entries than those in memory are on the disk only
         self._window_messages = 0
@@ -72,10 +84,25 @@ class SpooledQueue(MemoryQueue):
             self.restored = recovery.backlog
             self.accepted = self.messages = recovery.backlog
             self._on_disk = recovery.backlog > 0
-            return recovery
+        if not self._synced:
+            self._syncer = threading.Thread(target=self._sync_regularly, name=f"standpipe-{self._producer}-sync", daemon=True)
+            self._syncer.start()
+        return recovery
+
+    def _sync_regularly(self) -> None:
+        """Bring what was written to the disk every `sync_interval`: what a power cut may take. Failures are the spool's to tell."""
+        while not self._ending.wait(self._sync_interval):
+            spool = self._spool
+            if spool is None:
+                return
+            with contextlib.suppress(SpoolError):
+                spool.sync()
 
     def close_spool(self) -> None:
         """Write everything down and give the spool up."""
+        self._ending.set()
+        if self._syncer is not None:
+            self._syncer.join(SYNC_PATIENCE)
         with self.lock:
             spool, self._spool = self._spool, None
             if spool is not None:
@@ -96,24 +123,38 @@ class SpooledQueue(MemoryQueue):
 
     def put(self, entry: Receipt, timeout: float | None = None) -> None:
         """As `MemoryQueue.put`, and the entry is stored when it returns. Raises also SpoolFull and SpoolError."""
+        self._accept(entry, timeout)
+        if self._synced:
+            self._commit(entry)
+
+    async def aput(self, entry: Receipt) -> None:
+        """As `put`, awaiting room and the disk instead of waiting for them."""
+        await super().aput(entry)
+        if self._synced:
+            await asyncio.to_thread(self._commit, entry)
+
+    def _accept(self, entry: Receipt, timeout: float | None = None) -> None:
         with self.lock:
-            count = entry._count
+            entry._size = len(entry._payload)  # what can be told again of a record that is read back
             victims = None
-            if self.closed or self.messages + count > self._max_messages or self.bytes + entry._size > self._max_bytes:
+            if self.closed or self.messages + entry._count > self._max_messages or self.bytes + entry._size > self._max_bytes:
                 victims = self._make_room(entry, timeout)
-            stored = victims is None or entry not in victims
-            if stored:
-                number = self._store(entry)
+            if victims is None or entry not in victims:
+                self._store(entry)
         if victims:
             for victim in victims:
                 victim._notify()
-        if stored and self._synced and self._spool is not None:
-            self._spool.commit(number + count)
-            with self.lock:
-                if entry._state is QUEUED:
-                    entry._state = STORED
 
-    def _store(self, entry: Receipt) -> int:
+    def _commit(self, entry: Receipt) -> None:
+        spool = self._spool
+        if spool is None or entry._state is not QUEUED:
+            return
+        spool.commit(entry._first + entry._count)
+        with self.lock:
+            if entry._state is QUEUED:
+                entry._state = STORED
+
+    def _store(self, entry: Receipt) -> None:
         spool = self._opened()
         if not self._synced:
             entry._state = STORED
@@ -136,7 +177,6 @@ class SpooledQueue(MemoryQueue):
             if self.accepted >= self.wake_at:
                 self.wake_at = NEVER
                 self.wake()
-        return number
 
     def _keep(self, entry: Receipt) -> None:
         """Keep the entry in memory, or, when the window is full, only know it in case somebody holds on to it."""
@@ -247,7 +287,8 @@ class SpooledQueue(MemoryQueue):
             more = entry._rest()
             more.headers = meta.get("headers")
             more.ids = meta["ids"][start:stop] if "ids" in meta else None
-        self.bytes += entry._size
+        if origin is not self._origin:  # a former process counted these bytes
+            self.bytes += entry._size
         if self._spool is not None and self._spool.was_taken(entry._first, entry._first + entry._count):
             entry._rest().unknown = True
         return entry
@@ -278,13 +319,9 @@ class SpooledQueue(MemoryQueue):
         if self._spool is not None:
             self._spool.write_positions()
 
-    def keep(self, slices: Sequence[Slice]) -> list[Receipt]:
-        """At the end: these stay in the spool. Returns their receipts, which are final as stored."""
-        del slices
-        receipts = list(self._live.values())
-        for receipt in receipts:
-            receipt._state = STORED
-        return receipts
+    def keep(self) -> list[Receipt]:
+        """The receipts that somebody holds of messages that are on the disk only."""
+        return list(self._live.values())
 
 
 def _meta_of(entry: Receipt) -> bytes:
@@ -301,6 +338,3 @@ def _meta_of(entry: Receipt) -> bytes:
     if more is not None and more.ids is not None:
         meta["ids"] = list(more.ids)
     return orjson.dumps(meta) if meta else b""
-
-
-__all__ = ["SpooledQueue", "count_of"]
