@@ -20,6 +20,10 @@ class MappedFile(Protocol):
 
     buffer: memoryview
 
+    def write(self, offset: int, data: bytes) -> None:
+        """Put `data` at `offset`."""
+        ...
+
     def sync(self) -> None:
         """Bring everything written so far to the disk. Raises OSError; the file must not be believed afterwards."""
         ...
@@ -97,12 +101,24 @@ class FileSystem(Protocol):
         ...
 
 
+WRITE_BYTES = 16 * 1024
+"""From this size on a write is quicker than copying into mapped memory, which takes a page fault for every 4 KiB (measured:
+250,000 bytes in 200 us against 550; 288 bytes in 2 us against 0.3). Both go to the same page cache."""
+
+
 class _Mapped:
     def __init__(self, descriptor: int, size: int, writable: bool) -> None:
         self._descriptor = descriptor
         access = mmap.ACCESS_WRITE if writable else mmap.ACCESS_READ
         self._map = mmap.mmap(descriptor, size, access=access) if size else None
         self.buffer = memoryview(self._map) if self._map is not None else memoryview(b"")
+
+    def write(self, offset: int, data: bytes) -> None:
+        size = len(data)
+        if size < WRITE_BYTES:
+            self.buffer[offset : offset + size] = data
+        elif (done := os.pwrite(self._descriptor, data, offset)) < size:
+            self.buffer[offset + done : offset + size] = data[done:]
 
     def sync(self) -> None:
         _sync(self._descriptor)

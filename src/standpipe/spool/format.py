@@ -23,6 +23,8 @@ _HEADER = struct.Struct("<8sHHIQQ20sI")  # magic, version, reserved, reserved, s
 _PREAMBLE = struct.Struct("<II")  # crc, size of what follows it
 _HEAD = struct.Struct("<BBHIQdII")  # version, flags, reserved, count, first number, time, meta size, reserved
 _SIZE = struct.Struct("<I")
+_CHECKED = struct.Struct("<IBBHIQdII")  # size and head: what the checksum covers before meta and payload
+_crc32 = zlib.crc32
 PREAMBLE_BYTES: Final = _PREAMBLE.size
 HEAD_BYTES: Final = _HEAD.size
 
@@ -84,21 +86,28 @@ def decode_header(data: bytes) -> Header | None:
     return Header(version, segment, first, prefix.decode("ascii", "replace").rstrip("\0"))
 
 
-def encode_record(first: int, count: int, flags: int, time: float, meta: bytes, payload: bytes) -> bytes:
-    """A record, padded. `meta` is empty or a JSON object."""
-    body = _HEAD.pack(VERSION, flags, 0, count, first, time, len(meta), 0) + meta + payload
-    size = len(body)
-    checked = _SIZE.pack(size) + body
-    return _SIZE.pack(zlib.crc32(checked)) + checked + b"\0" * (-size % ALIGNMENT)
+def encode_record(first: int, count: int, flags: int, time: float, meta: bytes, payload: bytes) -> tuple[bytes, bytes]:
+    """A record in two parts, the second of which is the payload itself: large ones are not copied. `meta` is empty or a JSON
+    object. What is to be written behind them up to the next multiple of eight is zeros, which are there already.
+    """
+    size = HEAD_BYTES + len(meta) + len(payload)
+    checked = _CHECKED.pack(size, VERSION, flags, 0, count, first, time, len(meta), 0) + meta
+    return _SIZE.pack(_crc32(payload, _crc32(checked))) + checked, payload
 
 
-def first_of(record: bytes) -> int:
+def joined(record: tuple[bytes, bytes]) -> bytes:
+    """All bytes of a record, padded."""
+    data = record[0] + record[1]
+    return data + b"\0" * (-len(data) % ALIGNMENT)
+
+
+def first_of(record: tuple[bytes, bytes]) -> int:
     """The number of the first message of an encoded record."""
-    number: int = _HEAD.unpack_from(record, PREAMBLE_BYTES)[4]
+    number: int = _HEAD.unpack_from(record[0], PREAMBLE_BYTES)[4]
     return number
 
 
-END_BYTES: Final = len(encode_record(0, 0, FLAG_END, 0.0, b"", b""))
+END_BYTES: Final = len(joined(encode_record(0, 0, FLAG_END, 0.0, b"", b"")))
 
 
 def padded(size: int) -> int:

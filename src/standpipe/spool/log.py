@@ -13,15 +13,16 @@ import errno
 import logging
 import os
 import threading
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Final, Literal
 
 from standpipe.spool.errors import SpoolError, SpoolFull, SpoolInUse, SpoolTooNew
-from standpipe.spool.files import FileSystem
+from standpipe.spool.files import WRITE_BYTES, FileSystem
 from standpipe.spool.format import (
+    ALIGNMENT,
     END_BYTES,
     FLAG_END,
     HEADER_BYTES,
@@ -32,6 +33,7 @@ from standpipe.spool.format import (
     encode_header,
     encode_record,
     first_of,
+    joined,
 )
 from standpipe.spool.positions import SETTLED, TAKEN, Positions
 from standpipe.spool.segment import CORRUPT_SUFFIX, Segment, segment_name, segment_number
@@ -86,7 +88,8 @@ class Spool:
         self._positions = Positions(files)
         self._segments: list[Segment] = []  # oldest first; the last may be the one that is being written
         self._current: Segment | None = None
-        self._unsynced: list[bytes] = []  # records since the last successful sync, for the case that the next one fails
+        self._unsynced: list[tuple[bytes, bytes]] = []  # records since the last successful sync, for the case that the next one fails
+        self._unsynced_segments: list[Segment] = []  # sealed since then
         self._suspect = False  # some of them are in a segment whose sync failed
         self._next = 0
         self._prefix = os.urandom(10).hex()
@@ -228,10 +231,11 @@ class Spool:
         """Write one record; returns the number of its first message. Raises SpoolFull or SpoolError; then nothing was written."""
         number = self._next
         record = encode_record(number, count, flags, time, meta, payload)
+        size = len(record[0]) + len(payload)
         segment = self._current
-        if segment is None or segment.file is None or segment.used + len(record) + END_BYTES > len(segment.file.buffer):
-            segment = self._roll(len(record))
-        self._put(segment, record)
+        if segment is None or segment.used + size + ALIGNMENT + END_BYTES > segment.size:
+            segment = self._roll(size)
+        self._put(segment, record, size)
         self._next = segment.stop = number + count
         return number
 
@@ -242,14 +246,25 @@ class Spool:
         self.settle(number, count)
         return number
 
-    def _put(self, segment: Segment, record: bytes) -> None:
-        used = segment.used
-        segment.file.buffer[used : used + len(record)] = record  # type: ignore[union-attr]
-        segment.used = used + len(record)
+    def _put(self, segment: Segment, record: tuple[bytes, bytes], size: int) -> None:
+        file, used = segment.file, segment.used
+        if file is None:
+            raise SpoolError(f"{self._name}: the spool is closed")
+        head, payload = record
+        if size < WRITE_BYTES:
+            file.write(used, head + payload)
+        else:
+            # The head goes last: until it is there, the place still says that nothing follows.
+            file.write(used + len(head), payload)
+            file.write(used, head)
+        segment.used = used + size + (-size % ALIGNMENT)
         self._unsynced.append(record)
 
     def _roll(self, size: int) -> Segment:
         """Seal the current segment and begin a new one with room for `size` bytes."""
+        if self._unsynced_segments:
+            # Two segments' worth that the disk has not got yet: now the writer waits for it, or memory would not be bounded.
+            self._sync_sealed()
         fresh = self._begin(size)
         self._seal()
         self._segments.append(fresh)
@@ -261,8 +276,8 @@ class Spool:
         header = encode_header(number, self._next, self._prefix)
         name = segment_name(number)
         try:
-            file = self._files.create(name, max(self._segment_bytes, HEADER_BYTES + size + END_BYTES))
-            file.buffer[:HEADER_BYTES] = header
+            file = self._files.create(name, max(self._segment_bytes, HEADER_BYTES + size + ALIGNMENT + END_BYTES))
+            file.write(0, header)
             self._files.sync_folder()
         except OSError as error:
             self._last_error = str(error)
@@ -275,25 +290,38 @@ class Spool:
         segment = Segment(decoded, name)
         segment.sealed = False
         segment.file = file
+        segment.size = len(file.buffer)
         return segment
 
     def _seal(self) -> None:
-        """End the current segment. What is in it and not on the disk yet is brought there now, before anybody counts on the next."""
+        """End the current segment. It goes to the disk with the next sync, before what follows it."""
         segment = self._current
         if segment is None or segment.file is None:
             return
         self._current = None
-        end = encode_record(segment.stop, 0, FLAG_END, 0.0, b"", b"")
-        segment.file.buffer[segment.used : segment.used + len(end)] = end
+        end = joined(encode_record(segment.stop, 0, FLAG_END, 0.0, b"", b""))
+        segment.file.write(segment.used, end)
         segment.used += len(end)
         segment.sealed = True
+        self._unsynced_segments.append(segment)
+
+    def _sync_sealed(self) -> None:
+        """Bring sealed segments to the disk. Raises nothing: after a failure the next `_sync` writes everything again."""
         try:
-            segment.file.sync()
-            self._syncs += 1
-            self._unsynced.clear()
-            self._durable = max(self._durable, segment.stop)
+            for segment in self._unsynced_segments:
+                if segment.file is not None:
+                    segment.file.sync()
+                    self._syncs += 1
+                self._on_disk(segment.stop)
+            self._unsynced_segments.clear()
         except OSError as error:
-            self._sync_failed(error)  # `_unsynced` stays: the next sync writes it again
+            self._sync_failed(error)
+
+    def _on_disk(self, number: int) -> None:
+        """Every message below `number` is on the disk."""
+        self._durable = max(self._durable, number)
+        keep = bisect_left(self._unsynced, number, key=first_of)
+        del self._unsynced[:keep]
 
     # --- durability ---------------------------------------------------------------------------------------------------
 
@@ -323,22 +351,23 @@ class Spool:
 
     def _sync(self) -> None:
         with self._lock:
-            segment, number, records = self._current, self._next, len(self._unsynced)
-            file = None if segment is None or self._suspect else segment.file
-        if file is None:
-            self._write_again()
-            return
+            number, suspect = self._next, self._suspect
+            sealed = list(self._unsynced_segments)
+            files = [segment.file for segment in [*sealed, self._current] if segment is not None and segment.file is not None]
         try:
-            file.sync()
+            if suspect:
+                raise OSError(self._last_error)
+            for file in files:
+                file.sync()
         except OSError as error:
-            self._sync_failed(error)
+            if not suspect:
+                self._sync_failed(error)
             self._write_again()
             return
         with self._lock:
-            self._syncs += 1
-            self._durable = max(self._durable, number)
-            if self._current is segment:
-                del self._unsynced[:records]
+            self._syncs += len(files)
+            self._unsynced_segments = [segment for segment in self._unsynced_segments if segment not in sealed]
+            self._on_disk(number)
 
     def _write_again(self) -> None:
         """After a failed sync its file is never believed again: what was not synced goes, from memory, into a new segment."""
@@ -354,7 +383,7 @@ class Spool:
             self._suspect = False
             self._durable = max(self._durable, number)
 
-    def _replace_current(self, records: list[bytes], stop: int) -> None:
+    def _replace_current(self, records: list[tuple[bytes, bytes]], stop: int) -> None:
         first = first_of(records[0])
         segment = self._begin_again(records, first, stop)
         self._current = segment
@@ -364,19 +393,21 @@ class Spool:
                 abandoned.sealed = True
         self._segments.append(segment)
         self._unsynced.clear()
+        self._unsynced_segments.clear()
         self._remove_settled()
 
-    def _begin_again(self, records: list[bytes], first: int, stop: int) -> Segment:
+    def _begin_again(self, records: list[tuple[bytes, bytes]], first: int, stop: int) -> Segment:
         following, self._next = self._next, first
+        whole = [joined(record) for record in records]
         try:
-            segment = self._begin(sum(map(len, records)))
+            segment = self._begin(sum(map(len, whole)))
         finally:
             self._next = following
         if segment.file is None:
             raise SpoolError(f"{self._name}: a segment could not be made")
-        for record in records:
-            segment.file.buffer[segment.used : segment.used + len(record)] = record
-            segment.used += len(record)
+        for data in whole:
+            segment.file.write(segment.used, data)
+            segment.used += len(data)
         segment.stop = stop
         try:
             segment.file.sync()
@@ -480,6 +511,8 @@ class Spool:
         # in between would find numbers that nobody knows.
         self._positions.write()
         self._segments.remove(segment)
+        if segment in self._unsynced_segments:
+            self._unsynced_segments.remove(segment)
         self._shut(segment)
         try:
             self._files.remove(segment.name)
@@ -488,7 +521,7 @@ class Spool:
             _log.warning("%s: %s could not be removed (%s); it is removed at the next start", self._name, segment.name, error)
 
     def _shut(self, segment: Segment) -> None:
-        if segment.file is not None and segment is not self._current:
+        if segment.file is not None and segment is not self._current and segment not in self._unsynced_segments:
             segment.file.close()
             segment.file = None
 
@@ -501,8 +534,9 @@ class Spool:
         self._closed = True
         try:
             current = self._current
+            self._seal()
+            self._sync_sealed()
             if current is not None and current.file is not None:
-                self._seal()
                 current.file.close(current.used)
                 current.file = None
             if self._unsynced:

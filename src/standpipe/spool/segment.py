@@ -31,7 +31,7 @@ def segment_number(name: str) -> int | None:
 class Segment:
     """A segment that is being written or has been. `stop`: the number after its last message, as far as it is known."""
 
-    __slots__ = ("file", "first", "name", "number", "prefix", "sealed", "stop", "used")
+    __slots__ = ("file", "first", "name", "number", "prefix", "sealed", "size", "stop", "used")
 
     def __init__(self, header: Header, name: str) -> None:
         self.number = header.segment
@@ -40,6 +40,7 @@ class Segment:
         self.name = name
         self.stop = header.first
         self.used = HEADER_BYTES
+        self.size = 0  # of the file while it is written
         self.sealed = True
         self.file: MappedFile | None = None
 
