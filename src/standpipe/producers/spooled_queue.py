@@ -172,24 +172,21 @@ class SpooledQueue(MemoryQueue):
         if self.bytes > self.bytes_max:
             self.bytes_max = self.bytes
         try:
-            self._keep(entry)
+            if self._on_disk:
+                # Only known, in case somebody holds on to it; it comes back when the worker gets there.
+                self._live[number] = entry
+                entry._payload = b""
+            else:
+                self._append(entry)
+                self._window_messages += count
+                self._window_bytes += entry._size
+                if self._window_messages >= WINDOW_MESSAGES or self._window_bytes >= WINDOW_BYTES:
+                    self._on_disk = True
+                    spool.seek(number + count)
         finally:
             if self.accepted >= self.wake_at:
                 self.wake_at = NEVER
                 self.wake()
-
-    def _keep(self, entry: Receipt) -> None:
-        """Keep the entry in memory, or, when the window is full, only know it in case somebody holds on to it."""
-        if self._on_disk:
-            self._live[entry._first] = entry
-            entry._payload = b""
-            return
-        self._append(entry)
-        self._window_messages += entry._count
-        self._window_bytes += entry._size
-        if self._window_messages >= WINDOW_MESSAGES or self._window_bytes >= WINDOW_BYTES:
-            self._on_disk = True
-            self._opened().seek(entry._first + entry._count)
 
     def _drop(self, entry: Receipt) -> list[Receipt]:
         dropped = super()._drop(entry)

@@ -47,6 +47,9 @@ SEGMENT_BYTES: Final = 16 * 2**20
 
 LOCK_NAME: Final = "lock"
 
+ROOM_BEHIND: Final = ALIGNMENT + END_BYTES
+"""Bytes that must stay free behind a record, for its padding and the mark at the end of a segment."""
+
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -231,11 +234,20 @@ class Spool:
         """Write one record; returns the number of its first message. Raises SpoolFull or SpoolError; then nothing was written."""
         number = self._next
         record = encode_record(number, count, flags, time, meta, payload)
-        size = len(record[0]) + len(payload)
+        head, _ = record
+        size = len(head) + len(payload)
         segment = self._current
-        if segment is None or segment.used + size + ALIGNMENT + END_BYTES > segment.size:
+        if segment is None or segment.used + size + ROOM_BEHIND > segment.size:
             segment = self._roll(size)
-        self._put(segment, record, size)
+        used = segment.used
+        if size < WRITE_BYTES:
+            segment.buffer[used : used + size] = head + payload
+        else:
+            # The head goes last: until it is there, the place still says that nothing follows.
+            self._write(segment, used + len(head), payload)
+            self._write(segment, used, head)
+        segment.used = used + (size + 7 & -8)
+        self._unsynced.append(record)
         self._next = segment.stop = number + count
         return number
 
@@ -246,19 +258,10 @@ class Spool:
         self.settle(number, count)
         return number
 
-    def _put(self, segment: Segment, record: tuple[bytes, bytes], size: int) -> None:
-        file, used = segment.file, segment.used
-        if file is None:
+    def _write(self, segment: Segment, offset: int, data: bytes) -> None:
+        if segment.file is None:
             raise SpoolError(f"{self._name}: the spool is closed")
-        head, payload = record
-        if size < WRITE_BYTES:
-            file.write(used, head + payload)
-        else:
-            # The head goes last: until it is there, the place still says that nothing follows.
-            file.write(used + len(head), payload)
-            file.write(used, head)
-        segment.used = used + size + (-size % ALIGNMENT)
-        self._unsynced.append(record)
+        segment.file.write(offset, data)
 
     def _roll(self, size: int) -> Segment:
         """Seal the current segment and begin a new one with room for `size` bytes."""
@@ -291,6 +294,7 @@ class Spool:
         segment.sealed = False
         segment.file = file
         segment.size = len(file.buffer)
+        segment.buffer = file.buffer
         return segment
 
     def _seal(self) -> None:

@@ -31,7 +31,7 @@ def segment_number(name: str) -> int | None:
 class Segment:
     """A segment that is being written or has been. `stop`: the number after its last message, as far as it is known."""
 
-    __slots__ = ("file", "first", "name", "number", "prefix", "sealed", "size", "stop", "used")
+    __slots__ = ("buffer", "file", "first", "name", "number", "prefix", "sealed", "size", "stop", "used")
 
     def __init__(self, header: Header, name: str) -> None:
         self.number = header.segment
@@ -43,6 +43,7 @@ class Segment:
         self.size = 0  # of the file while it is written
         self.sealed = True
         self.file: MappedFile | None = None
+        self.buffer = memoryview(b"")  # the file's, while it is written
 
     def records(self, offset: int, expected: int, damaged: Callable[[Damage], None]) -> Iterator[tuple[int, Record]]:
         """The intact records from `offset` on, each with the offset behind it. The file must be open."""
