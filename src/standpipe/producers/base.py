@@ -432,7 +432,8 @@ class BaseProducer(ABC):
         given = config.path if isinstance(config, SpoolConfig) else None
         folder = Path(given) if given is not None else (self.__state_dir or default_state_dir()) / "spool" / self.config.name
         size = config.segment_bytes if isinstance(config, SpoolConfig) else SEGMENT_BYTES
-        return Spool(RealFileSystem(folder), lock, segment_bytes=size, name=self.config.name)
+        careful = isinstance(config, SpoolConfig) and config.durability == "synced"
+        return Spool(RealFileSystem(folder), lock, segment_bytes=size, careful=careful, name=self.config.name)
 
     def __settings(self) -> Settings:
         config = self.config

@@ -23,7 +23,7 @@ _HEADER = struct.Struct("<8sHHIQQ20sI")  # magic, version, reserved, reserved, s
 _PREAMBLE = struct.Struct("<II")  # crc, size of what follows it
 _HEAD = struct.Struct("<BBHIQdII")  # version, flags, reserved, count, first number, time, meta size, reserved
 _SIZE = struct.Struct("<I")
-_CHECKED = struct.Struct("<IBBHIQdII")  # size and head: what the checksum covers before meta and payload
+CHECKED = struct.Struct("<IBBHIQdII")  # size and head: what the checksum covers before meta and payload
 _crc32 = zlib.crc32
 PREAMBLE_BYTES: Final = _PREAMBLE.size
 HEAD_BYTES: Final = _HEAD.size
@@ -91,7 +91,7 @@ def encode_record(first: int, count: int, flags: int, time: float, meta: bytes, 
     object. What is to be written behind them up to the next multiple of eight is zeros, which are there already.
     """
     size = HEAD_BYTES + len(meta) + len(payload)
-    checked = _CHECKED.pack(size, VERSION, flags, 0, count, first, time, len(meta), 0) + meta
+    checked = CHECKED.pack(size, VERSION, flags, 0, count, first, time, len(meta), 0) + meta
     return _SIZE.pack(_crc32(payload, _crc32(checked))) + checked, payload
 
 
@@ -99,12 +99,6 @@ def joined(record: tuple[bytes, bytes]) -> bytes:
     """All bytes of a record, padded."""
     data = record[0] + record[1]
     return data + b"\0" * (-len(data) % ALIGNMENT)
-
-
-def first_of(record: tuple[bytes, bytes]) -> int:
-    """The number of the first message of an encoded record."""
-    number: int = _HEAD.unpack_from(record[0], PREAMBLE_BYTES)[4]
-    return number
 
 
 END_BYTES: Final = len(joined(encode_record(0, 0, FLAG_END, 0.0, b"", b"")))

@@ -12,27 +12,35 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import struct
 import threading
+import zlib
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
+from operator import itemgetter
 from typing import Final, Literal
+
+import orjson
 
 from standpipe.spool.errors import SpoolError, SpoolFull, SpoolInUse, SpoolTooNew
 from standpipe.spool.files import WRITE_BYTES, FileSystem
 from standpipe.spool.format import (
     ALIGNMENT,
+    CHECKED,
     END_BYTES,
     FLAG_END,
+    FLAG_ERROR,
+    HEAD_BYTES,
     HEADER_BYTES,
+    PREAMBLE_BYTES,
     VERSION,
     Damage,
     Record,
     decode_header,
     encode_header,
     encode_record,
-    first_of,
     joined,
 )
 from standpipe.spool.positions import SETTLED, TAKEN, Positions
@@ -46,6 +54,13 @@ SEGMENT_BYTES: Final = 16 * 2**20
 """Small enough that one slow message keeps little on the disk; large enough that making a segment (about 1 ms) does not matter."""
 
 LOCK_NAME: Final = "lock"
+
+Written = tuple[int, int, int, float, bytes, bytes]
+"""The arguments of `encode_record` for a record that was written: first number, count, flags, time, meta, payload."""
+
+_pack_checked = CHECKED.pack
+_pack_crc = struct.Struct("<I").pack
+_crc32 = zlib.crc32
 
 ROOM_BEHIND: Final = ALIGNMENT + END_BYTES
 """Bytes that must stay free behind a record, for its padding and the mark at the end of a segment."""
@@ -82,7 +97,9 @@ class SpoolStatistics:
 class Spool:
     """The log of one producer, owned by one process. `lock` guards it: hold it for every call but `commit` and `sync`."""
 
-    def __init__(self, files: FileSystem, lock: threading.RLock, *, segment_bytes: int = SEGMENT_BYTES, name: str = "spool") -> None:
+    def __init__(
+        self, files: FileSystem, lock: threading.RLock, *, segment_bytes: int = SEGMENT_BYTES, careful: bool = True, name: str = "spool"
+    ) -> None:
         self.recovery = Recovery()
         self._files = files
         self._lock = lock
@@ -91,7 +108,10 @@ class Spool:
         self._positions = Positions(files)
         self._segments: list[Segment] = []  # oldest first; the last may be the one that is being written
         self._current: Segment | None = None
-        self._unsynced: list[tuple[bytes, bytes]] = []  # records since the last successful sync, for the case that the next one fails
+        # Records since the last successful sync, for the case that the next one fails. Kept only where `commit` is promised
+        # after every message; else they are read back from the mapped file, which costs nothing until it happens.
+        self._careful = careful
+        self._unsynced: list[Written] = []
         self._unsynced_segments: list[Segment] = []  # sealed since then
         self._suspect = False  # some of them are in a segment whose sync failed
         self._next = 0
@@ -233,21 +253,23 @@ class Spool:
     def append(self, count: int, flags: int, time: float, meta: bytes, payload: bytes) -> int:
         """Write one record; returns the number of its first message. Raises SpoolFull or SpoolError; then nothing was written."""
         number = self._next
-        record = encode_record(number, count, flags, time, meta, payload)
-        head, _ = record
-        size = len(head) + len(payload)
+        size = PREAMBLE_BYTES + HEAD_BYTES + len(meta) + len(payload)
         segment = self._current
         if segment is None or segment.used + size + ROOM_BEHIND > segment.size:
             segment = self._roll(size)
         used = segment.used
         if size < WRITE_BYTES:
-            segment.buffer[used : used + size] = head + payload
+            # `encode_record` written out, because a call and a tuple cost here.
+            checked = _pack_checked(size - PREAMBLE_BYTES, VERSION, flags, 0, count, number, time, len(meta), 0) + meta + payload
+            segment.buffer[used : used + size] = _pack_crc(_crc32(checked)) + checked
         else:
             # The head goes last: until it is there, the place still says that nothing follows.
+            head, _ = encode_record(number, count, flags, time, meta, payload)
             self._write(segment, used + len(head), payload)
             self._write(segment, used, head)
         segment.used = used + (size + 7 & -8)
-        self._unsynced.append(record)
+        if self._careful:
+            self._unsynced.append((number, count, flags, time, meta, payload))
         self._next = segment.stop = number + count
         return number
 
@@ -324,7 +346,7 @@ class Spool:
     def _on_disk(self, number: int) -> None:
         """Every message below `number` is on the disk."""
         self._durable = max(self._durable, number)
-        keep = bisect_left(self._unsynced, number, key=first_of)
+        keep = bisect_left(self._unsynced, number, key=itemgetter(0))
         del self._unsynced[:keep]
 
     # --- durability ---------------------------------------------------------------------------------------------------
@@ -374,21 +396,34 @@ class Spool:
             self._on_disk(number)
 
     def _write_again(self) -> None:
-        """After a failed sync its file is never believed again: what was not synced goes, from memory, into a new segment."""
+        """After a failed sync its file is never believed again: what was not synced goes into a new segment."""
         with self._lock:
-            records, number = list(self._unsynced), self._next
-            if records:
-                try:
+            number = self._next
+            try:
+                records = list(self._unsynced) if self._careful else self._read_unsynced()
+                if records:
                     self._replace_current(records, number)
-                except (OSError, SpoolFull, SpoolError) as error:
-                    raise SpoolError(
-                        f"{self._name}: the disk refuses to store messages ({error}); whether they are delivered is unknown"
-                    ) from error
+            except (OSError, SpoolFull, SpoolError) as error:
+                raise SpoolError(
+                    f"{self._name}: the disk refuses to store messages ({error}); whether they are delivered is unknown"
+                ) from error
             self._suspect = False
             self._durable = max(self._durable, number)
 
-    def _replace_current(self, records: list[tuple[bytes, bytes]], stop: int) -> None:
-        first = first_of(records[0])
+    def _read_unsynced(self) -> list[Written]:
+        """What was written since the last successful sync, out of the mapped files."""
+        written: list[Written] = []
+        for segment in self._segments:
+            if segment.file is not None and segment.stop > self._durable:
+                for _, record in segment.records(HEADER_BYTES, segment.first, partial(self._damaged, segment)):
+                    if record.first >= self._durable:
+                        meta = orjson.dumps(record.meta) if record.meta is not None else b""
+                        flags = FLAG_ERROR if record.is_error else 0
+                        written.append((record.first, record.count, flags, record.time, meta, record.payload))
+        return written
+
+    def _replace_current(self, records: list[Written], stop: int) -> None:
+        first = records[0][0]
         segment = self._begin_again(records, first, stop)
         self._current = segment
         for abandoned in self._segments:
@@ -400,24 +435,23 @@ class Spool:
         self._unsynced_segments.clear()
         self._remove_settled()
 
-    def _begin_again(self, records: list[tuple[bytes, bytes]], first: int, stop: int) -> Segment:
+    def _begin_again(self, records: list[Written], first: int, stop: int) -> Segment:
         following, self._next = self._next, first
-        whole = [joined(record) for record in records]
+        whole = [joined(encode_record(*record)) for record in records]
         try:
             segment = self._begin(sum(map(len, whole)))
         finally:
             self._next = following
-        if segment.file is None:
-            raise SpoolError(f"{self._name}: a segment could not be made")
         for data in whole:
-            segment.file.write(segment.used, data)
+            self._write(segment, segment.used, data)
             segment.used += len(data)
         segment.stop = stop
         try:
-            segment.file.sync()
+            if segment.file is not None:
+                segment.file.sync()
         except OSError as error:
             self._sync_failed(error)
-            segment.file.close()
+            self._shut(segment)
             self._files.remove(segment.name)
             raise
         self._syncs += 1
