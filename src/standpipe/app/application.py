@@ -98,10 +98,7 @@ class Application(Mapping[str, BaseProducer]):
         until = None if timeout is None else time.monotonic() + timeout
         if not self.lanes:
             return self._stopped.wait(timeout)
-        for lane in self.lanes:
-            if not lane.wait_finished(None if until is None else max(0.0, until - time.monotonic())):
-                return False
-        return True
+        return all(lane.wait_finished(None if until is None else max(0.0, until - time.monotonic())) for lane in self.lanes)
 
     @property
     def finished(self) -> bool:

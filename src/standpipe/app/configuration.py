@@ -150,7 +150,7 @@ class _Reader:
         if name in known:
             return
         near = difflib.get_close_matches(name, known, n=1)
-        there_are = f"there are: {', '.join(known)}" if known else f"there is no {kind}"
+        there_are = f"there are: {', '.join(known)}" if known else f"add it under `{kind}s:`"
         self._validator.report(path, f"there is no {kind} named {name!r}", f"did you mean {near[0]!r}?" if near else there_are)
 
     def _warn_unused(self, pipelines: list[PipelineConfig], producers: Iterable[str], agents: Iterable[str]) -> None:

@@ -13,21 +13,19 @@ from standpipe.delivery.dead_letters import DeadLetter
 FILE_NAME = "dead-letters.jsonl"
 
 
-def keep_dead_letters(letters: Iterable[DeadLetter], folder: Path) -> tuple[Path, int]:
-    """Append `letters` to the file in `folder`, one JSON object a line, readable by its owner alone; its path and how many.
+def keep_dead_letters(letters: Iterable[DeadLetter], folder: Path) -> Path:
+    """Append `letters` to the file in `folder`, one JSON object a line, readable by its owner alone; returns its path.
 
     On the disk when this returns. Raises OSError when they cannot be written.
     """
     path = folder / FILE_NAME
-    lines = [orjson.dumps(_entry(letter), default=str) + b"\n" for letter in letters]
-    if lines:
-        folder.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-        with open(descriptor, "ab") as file:
-            file.write(b"".join(lines))
-            file.flush()
-            os.fsync(descriptor)
-    return path, len(lines)
+    folder.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    with open(descriptor, "ab") as file:
+        file.writelines(orjson.dumps(_entry(letter), default=str) + b"\n" for letter in letters)
+        file.flush()
+        os.fsync(descriptor)
+    return path
 
 
 def _entry(letter: DeadLetter) -> dict[str, object]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -9,7 +10,7 @@ import typer
 
 from standpipe.cli.exit_codes import CommandFailed, ExitCode
 from standpipe.cli.options import DEFAULT_FILE, ConfigFile
-from standpipe.cli.output import say
+from standpipe.cli.output import program, say
 
 
 def init(
@@ -23,7 +24,8 @@ def init(
     from standpipe.cli.starter import STARTER
 
     _write_new(file, STARTER, force)
-    say(f"wrote {file}; next:\n  standpipe check {file}\n  standpipe run {file}")
+    standpipe = shlex.quote(program())
+    say(f"wrote {file}; next:\n  {standpipe} check {shlex.quote(str(file))}\n  {standpipe} run {shlex.quote(str(file))}")
 
 
 def _write_new(file: Path, text: str, force: bool) -> None:
@@ -31,4 +33,6 @@ def _write_new(file: Path, text: str, force: bool) -> None:
         with file.open("w" if force else "x", encoding="utf-8") as opened:
             opened.write(text)
     except FileExistsError:
-        raise CommandFailed(f"{file} exists already and stays as it is; name another file, or replace it with --force", ExitCode.USAGE) from None
+        raise CommandFailed(
+            f"{file} exists already and stays as it is; name another file, or replace it with --force", ExitCode.USAGE
+        ) from None

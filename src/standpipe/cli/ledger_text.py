@@ -55,7 +55,9 @@ def _producer_trouble(application: Application, row: LedgerRow) -> Iterator[str]
         why = f"the last error was {error}" if error else "there was no error, only too little time; give it more with --timeout"
         yield f"producer {row.producer!r} left {number_of(row.pending, 'message')} undelivered; {why}"
     if row.dead_lettered:
-        reasons = Counter(f"{letter.reason.value}: {letter.error}" if letter.error else letter.reason.value for letter in producer.dead_letters)
+        reasons = Counter(
+            f"{letter.reason.value}: {letter.error}" if letter.error else letter.reason.value for letter in producer.dead_letters
+        )
         shown = "; ".join(f"{number} {reason}" for reason, number in reasons.most_common(3))
         yield f"producer {row.producer!r} dead-lettered {number_of(row.dead_lettered, 'message')} ({shown})"
     if row.dropped:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from enum import Enum
+from enum import StrEnum
 
 
-class LogFormat(str, Enum):
+class LogFormat(StrEnum):
     """How log lines are written."""
 
     HUMAN = "human"
     JSON = "json"
 
 
-class LogLevel(str, Enum):
+class LogLevel(StrEnum):
     """The least important log lines that are written."""
 
     DEBUG = "debug"

@@ -127,7 +127,7 @@ def _in_words(error: BaseException) -> str:
 
 
 def _usage(error: typer.TyperException) -> str:
-    message = error.format_message().replace(". Did you mean", "; did you mean").rstrip(".")
+    message = error.format_message().replace(". Did you mean", "; did you mean").replace(": Value error, ", ": ").rstrip(".")
     context = getattr(error, "ctx", None)
     path = context.command_path if context is not None else "standpipe"
     return f"{message[:1].lower()}{message[1:]}{'' if message.endswith('?') else ';'} see `{path} --help`"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import sys
 from collections.abc import Iterable, Sequence
 from typing import Any, TextIO
@@ -68,6 +69,14 @@ def table(header: Sequence[str], rows: Iterable[Sequence[object]], *, text_colum
 
 def _padded(cell: str, width: int, left: bool) -> str:
     return cell.ljust(width) if left else cell.rjust(width)
+
+
+def program() -> str:
+    """How this program can be called again: by its name where the shell finds it, else by its path."""
+    called = os.path.abspath(sys.argv[0])
+    found = shutil.which("standpipe")
+    by_path = os.path.basename(called) == "standpipe" and (found is None or not os.path.samefile(found, called))
+    return called if by_path and os.path.exists(called) else "standpipe"
 
 
 def number_of(count: int, noun: str) -> str:

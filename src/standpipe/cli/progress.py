@@ -102,17 +102,24 @@ class LiveProgress:
         picture.add_column("producer", no_wrap=True)
         for heading in ("delivered", "per second", "pending"):
             picture.add_column(heading, justify="right", no_wrap=True)
-        picture.add_column("", no_wrap=True, overflow="ellipsis")
+        picture.add_column("")  # the only one that may wrap: it is the one that gives way on a narrow terminal
         for name, producer in application.producers.items():
             now = producer.statistics()
             rate = (now.delivered - self._before.get(name, now.delivered)) / elapsed
             self._before[name] = now.delivered
             style = "red" if now.breaker is not BreakerState.CLOSED else ""
-            picture.add_row(name, f"{now.delivered:,}", f"{rate:,.0f}", f"{now.pending:,}", Text(condition(now), style))
+            picture.add_row(
+                name,
+                f"{now.delivered:,}",
+                f"{rate:,.0f}",
+                f"{now.pending:,}",
+                Text(condition(now), style, no_wrap=True, overflow="ellipsis"),
+            )
         return picture
 
     def __enter__(self) -> Self:
-        self._live.start()
+        with contextlib.suppress(OSError, ValueError):
+            self._live.start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -120,10 +127,11 @@ class LiveProgress:
             self._live.stop()
 
 
-class _AboveTheTable(io.TextIOBase):
+class _AboveTheTable(io.StringIO):
     """A stream for log lines that leaves the live table intact."""
 
     def __init__(self, console: Console) -> None:
+        super().__init__()
         self._console = console
 
     def write(self, text: str) -> int:

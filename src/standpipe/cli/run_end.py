@@ -17,7 +17,7 @@ _log = logging.getLogger("standpipe.cli")
 
 def report(application: Application, ledger: Ledger, *, stopped_early: bool, as_log: bool, tables: bool) -> ExitCode:
     """Tell people how it ended (`as_log`: programs that read the log), the `tables` if wanted and all troubles anyway."""
-    troubles = [*trouble_lines(application, ledger), *_kept(application)]
+    troubles = [*trouble_lines(application, ledger), *_kept(application, ledger)]
     if stopped_early:
         troubles.insert(0, "stopped at once by a second signal")
     if as_log:
@@ -45,14 +45,18 @@ def _tell_people(ledger: Ledger, troubles: list[str], tables: bool) -> None:
         say(f"standpipe: {trouble}")
 
 
-def _kept(application: Application) -> Iterator[str]:
+def _kept(application: Application, ledger: Ledger) -> Iterator[str]:
     """Dead letters are in memory and would end with the process: into a file with them."""
     letters = [letter for producer in application.producers.values() for letter in producer.dead_letters]
     if not letters:
         return
+    folder = application.state_dir.absolute()
     try:
-        path, number = keep_dead_letters(letters, application.state_dir)
+        path = keep_dead_letters(letters, folder)
     except OSError as error:
-        yield f"{number_of(len(letters), 'dead letter')} could not be written to {application.state_dir} ({error}) and are gone"
-    else:
-        yield f"{number_of(number, 'dead letter')} with the reason and the message of each: {path}"
+        yield f"{number_of(len(letters), 'dead letter')} could not be written to {folder} ({error.strerror or error}) and are gone"
+        return
+    yield f"{number_of(len(letters), 'dead letter')} with the reason and the message of each: {path}"
+    lost = sum(row.dead_lettered for row in ledger.rows) - len(letters)
+    if lost > 0:
+        yield f"{number_of(lost, 'older dead letter')} had made room for these in memory and are gone"

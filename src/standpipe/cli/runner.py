@@ -23,9 +23,7 @@ _log = logging.getLogger("standpipe.cli")
 class Runner:
     """Starts an application, watches it, and shuts it down. `stopped_early` says whether a second signal cut that short."""
 
-    def __init__(
-        self, application: Application, signals: StopSignals, timeout: float | None, watch: Callable[[Application], None]
-    ) -> None:
+    def __init__(self, application: Application, signals: StopSignals, timeout: float | None, watch: Callable[[Application], None]) -> None:
         self.stopped_early = False
         self._application = application
         self._signals = signals

@@ -85,7 +85,6 @@ from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator
-
 from standpipe.core.errors import Reject, RetryAfter
 from standpipe.producers.base import BaseProducer, BaseProducerConfig
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from enum import Enum
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from standpipe.producers.base import BaseProducer
 
 
-class Output(str, Enum):
+class Output(StrEnum):
     """How the receipt is printed."""
 
     HUMAN = "human"
@@ -63,10 +63,10 @@ def _message(text: str) -> dict[str, Any]:
     try:
         message = orjson.loads(raw)
     except orjson.JSONDecodeError as error:
-        raise CommandFailed(f"{where} is not JSON: {error}; give an object such as '{{\"hello\": \"world\"}}'", ExitCode.USAGE) from None
+        raise CommandFailed(f'{where} is not JSON: {error}; give an object such as \'{{"hello": "world"}}\'', ExitCode.USAGE) from None
     if not isinstance(message, dict):
         found = {list: "a list", str: "a text", bool: "true or false", type(None): "null"}.get(type(message), "a number")
-        raise CommandFailed(f"{where} is {found}; a message is an object such as '{{\"hello\": \"world\"}}'", ExitCode.USAGE)
+        raise CommandFailed(f'{where} is {found}; a message is an object such as \'{{"hello": "world"}}\'', ExitCode.USAGE)
     return message
 
 
@@ -95,13 +95,22 @@ def _producer(config: Path, name: str) -> BaseProducer:
 def _deliver(producer: BaseProducer, limit: float, is_error: bool, message: dict[str, Any], **details: Any) -> Receipt:
     """Wait for the outcome, then shut the producer down within its usual time; an interruption gives up."""
     try:
-        receipt = producer.produce(is_error, message, **details)
+        receipt = _handed_over(producer, is_error, message, details)
         receipt.wait(limit)
     except BaseException:
         producer.shutdown(0)
         raise
     producer.shutdown(None if receipt.done() else 0)
     return receipt
+
+
+def _handed_over(producer: BaseProducer, is_error: bool, message: dict[str, Any], details: dict[str, Any]) -> Receipt:
+    from standpipe.core.errors import EncodingError, MessageTooLarge
+
+    try:
+        return producer.produce(is_error, message, **details)
+    except (EncodingError, MessageTooLarge) as error:
+        raise CommandFailed(f"{producer.name}: {error}", ExitCode.USAGE) from None
 
 
 def _tell(producer: BaseProducer, receipt: Receipt, limit: float, output: Output) -> None:

@@ -13,7 +13,7 @@ import orjson
 
 from standpipe.core.message import Message
 from standpipe.core.outcome import Outcome
-from standpipe.delivery.receipt import Receipt
+from standpipe.delivery.receipt import Receipt, wall_offset
 
 Slice = tuple[Receipt, int, int]
 """Messages `start` to `stop` (excluded) of a receipt."""
@@ -70,11 +70,12 @@ class Batch:
 
     def __iter__(self) -> Iterator[Message]:
         """The messages as `Message` objects (made one by one; the handiest form and the slowest)."""
+        wall = self._wall()
         for part in self.slices:
             receipt, start, _ = part
             headers = receipt._more.headers if receipt._more is not None else None
             for index, payload in enumerate(lines_of(part), start):
-                yield Message(receipt._id(index), receipt._is_error, payload, receipt._key(index), headers, receipt._accepted_at)
+                yield Message(receipt._id(index), receipt._is_error, payload, receipt._key(index), headers, receipt._accepted_at + wall)
 
     def payloads(self) -> list[bytes]:
         """The JSON encodings of the messages, in order."""
@@ -104,8 +105,9 @@ class Batch:
         return [flag for receipt, start, stop in self.slices for flag in (receipt._is_error,) * (stop - start)]
 
     def times(self) -> list[float]:
-        """When each message was accepted (monotonic seconds of this process), in order."""
-        return [time for receipt, start, stop in self.slices for time in (receipt._accepted_at,) * (stop - start)]
+        """When each message was accepted, in seconds since 1970, in order."""
+        wall = self._wall()
+        return [time for receipt, start, stop in self.slices for time in (receipt._accepted_at + wall,) * (stop - start)]
 
     def split_by_error(self) -> list[tuple[bool, Batch]]:
         """The normal and the error messages apart: at most two pairs `(is_error, batch)`, order kept within each."""
@@ -155,6 +157,9 @@ class Batch:
             elif keys is not None:
                 found.update(key for key in keys[start:stop] if key is not None)
         return found
+
+    def _wall(self) -> float:
+        return wall_offset(self.slices[0][0]._origin.clock) if self.slices else 0.0
 
     def _with(self, slices: list[Slice], count: int) -> Batch:
         made = Batch(slices, count)

@@ -155,8 +155,6 @@ class Engine:
         if not schedule.ready and queue.untaken and (lingering := self._linger_until(now, limit)) is not None:
             return None, lingering
         slices, count = schedule.take_ready(limit)
-        if slices and not schedule.exclusive:
-            slices, count = schedule.admit(slices)
         while count < limit and len(queue):
             more, _ = queue.take(limit - count, self.settings.batch_bytes)
             admitted, number = schedule.admit(more)

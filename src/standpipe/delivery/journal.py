@@ -26,8 +26,8 @@ class _Repeated:
 
 
 class Journal:
-    """The log of one producer. Used by its worker thread and by `shutdown`; never called while the engine's lock is held,
-    because a log handler may itself produce."""
+    """The log of one producer. Used by its worker thread, by `shutdown`, and by any thread whose message was dropped; never
+    called while the engine's lock is held, because a log handler may itself produce."""
 
     def __init__(self, producer: str, clock: Clock, secrets: Sequence[str] = ()) -> None:
         self.producer = producer
@@ -76,7 +76,7 @@ class Journal:
 
     def recovered(self) -> None:
         """After a success: the next error of any kind is news again. Says how many lines were not written."""
-        suppressed = sum(seen.suppressed for seen in self._repeated.values())
+        suppressed = sum(seen.suppressed for seen in list(self._repeated.values()))
         self._repeated.clear()
         if suppressed:
             self._write(logging.INFO, "delivering again; %d more errors of the kinds logged above were not written out", (suppressed,))

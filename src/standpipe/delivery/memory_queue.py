@@ -299,6 +299,8 @@ class MemoryQueue:
             number = entry._count - start
             entry_size = entry._size if not start else share(entry, start, entry._count)
             if number > max_messages - count or size + entry_size > max_bytes:
+                if slices and number <= max_messages and entry_size <= max_bytes:
+                    break  # it goes whole next time: cutting it would mean to take its payload apart
                 number = self._fitting(entry, start, max_messages - count, max_bytes - size, not slices)
                 if number:
                     slices.append((entry, start, start + number))

@@ -23,7 +23,7 @@ class RateLimit:
             self._tokens = min(self._most, self._tokens + (now - self._at) * self.rate)
         self._at = now
         # A token short of one by a rounding error is one; otherwise the worker would wake up just too early for ever.
-        allowed = int(self._tokens + 1e-9)
+        allowed = int(self._tokens + 1e-6)
         return min(wanted, allowed), now if allowed else now + (1.0 - self._tokens) / self.rate
 
     def spend(self, number: int) -> None:

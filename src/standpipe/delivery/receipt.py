@@ -14,6 +14,8 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from enum import Enum
 from typing import Any
 
+from standpipe.core.clock import Clock, SystemClock
+
 
 class State(Enum):
     """Where the messages of a receipt are. All but `QUEUED` and `STORED` are final."""
@@ -44,9 +46,10 @@ _GRAVITY = (UNDELIVERED, DROPPED, DEAD_LETTERED)
 class Origin:
     """What the receipts of one producer have in common: how their message ids begin, and whom to tell about failing observers."""
 
-    __slots__ = ("ended", "notifier", "observer_failed", "observer_failures", "prefix", "producer", "worker")
+    __slots__ = ("clock", "ended", "notifier", "observer_failed", "observer_failures", "prefix", "producer", "worker")
 
-    def __init__(self, producer: str, prefix: str) -> None:
+    def __init__(self, producer: str, prefix: str, clock: Clock | None = None) -> None:
+        self.clock: Clock = clock if clock is not None else SystemClock()
         self.producer = producer
         self.prefix = prefix
         self.observer_failures = 0
@@ -58,13 +61,18 @@ class Origin:
 
     def with_prefix(self, prefix: str) -> Origin:
         """The same producer, for messages that a former process accepted."""
-        made = Origin(self.producer, prefix)
+        made = Origin(self.producer, prefix, self.clock)
         made.notifier = self.notifier
         return made
 
     def is_worker(self) -> bool:
         """Whether the calling thread is the producer's worker."""
         return self.worker == threading.get_ident()
+
+
+def wall_offset(clock: Clock) -> float:
+    """What has to be added to a monotonic time of `clock` for seconds since 1970."""
+    return clock.time() - clock.monotonic()
 
 
 class _More:

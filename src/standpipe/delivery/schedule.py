@@ -87,7 +87,8 @@ class Schedule:
         self.ready.extendleft(reversed(admitted))
 
     def take_ready(self, limit: int) -> tuple[list[Slice], int]:
-        """At most `limit` messages from those that wait for nothing."""
+        """At most `limit` messages from those that wait for nothing, and how many they are. Fewer than `limit` only if there
+        are no more: what is in `ready` is older than what is in the queue, and must be asked for first."""
         slices: list[Slice] = []
         count = 0
         while self.ready and count < limit:
@@ -95,8 +96,10 @@ class Schedule:
             if stop - start > limit - count:
                 self.ready.appendleft((receipt, start + limit - count, stop))
                 stop = start + limit - count
-            slices.append((receipt, start, stop))
-            count += stop - start
+            # Its key may have become busy since; with `exclusive` it is busy because of this very message.
+            admitted, number = ([(receipt, start, stop)], stop - start) if self.exclusive else self.admit([(receipt, start, stop)])
+            slices += admitted
+            count += number
         return slices, count
 
     # --- failed messages ----------------------------------------------------------------------------------------------

@@ -77,6 +77,7 @@ class BaseProducer(ABC):
     # Names of our own are private twice over (`__`), so that an author's `self._queue` or `self._client` cannot hit them.
     __started: bool
     __thread: threading.Thread | None
+    __over: threading.Event
     __final: ShutdownReport | None
     __origin: Origin
     __queue: MemoryQueue
@@ -96,6 +97,8 @@ class BaseProducer(ABC):
         """`dead_letters` (default: in memory), `clock` and `jitter` (numbers in 0 ... 1) are for the application and for tests."""
         if not isinstance(config, BaseProducerConfig):
             raise TypeError(f"{type(self).__name__} needs a BaseProducerConfig, not {type(config).__name__}")
+        if not isinstance(config, self.config_model):
+            raise TypeError(f"{type(self).__name__} needs a {self.config_model.__name__}, not a {type(config).__name__}")
         self.config = config
         self.__style = _style(type(self))
         self.__given_dead_letters = dead_letters
@@ -266,7 +269,7 @@ class BaseProducer(ABC):
         timeout = self._begin_shutdown(timeout)
         if self.__origin.is_worker():
             return self.__report(())
-        if self.__thread is not None:
+        if self.__thread is not None and self.__over.wait(timeout):
             self.__thread.join(timeout)
         return self.__end()
 
@@ -305,8 +308,7 @@ class BaseProducer(ABC):
 
     def __tell(self, report: ShutdownReport) -> None:
         journal = self.__engine.journal
-        thread = self.__thread
-        if thread is not None and thread.is_alive() and thread is not threading.current_thread():
+        if self.__thread is not None and not self.__over.is_set():
             journal.warning("the worker is still busy in a call to the destination; it is left behind and sends nothing more")
         tell = journal.warning if report.undelivered else journal.info
         tell(
@@ -392,6 +394,7 @@ class BaseProducer(ABC):
             self.__driver.run()
         finally:
             self.__origin.worker = None
+            self.__over.set()
             if self.__thread is threading.current_thread():
                 # `shutdown` may have been called from here only, by a callback: then nobody else settles what is left.
                 self.__end()
@@ -408,9 +411,11 @@ class BaseProducer(ABC):
         config, clock = self.config, self.__clock
         self.__started = False
         self.__thread = None
+        # Not `join` alone: after a Ctrl-C in it, Python 3.11 takes the thread for dead.
+        self.__over = threading.Event()
         self.__final = None
         # 80 random bits for this producer in this process, then a counter: unique across machines, whatever the clocks say.
-        self.__origin = Origin(config.name, os.urandom(10).hex())
+        self.__origin = Origin(config.name, os.urandom(10).hex(), clock)
         limits = QueueLimits(config.queue.max_messages, config.queue.max_bytes, config.queue.on_full, config.queue.full_timeout)
         self.__queue = self.__make_queue(limits)
         self.__queue.is_worker = self.__origin.is_worker

@@ -13,7 +13,7 @@ from typing import ClassVar, Literal, TextIO
 
 from pydantic import Field
 
-from standpipe.core.clock import Clock, SystemClock
+from standpipe.core.clock import Clock
 from standpipe.core.errors import Disconnected, NotSent
 from standpipe.core.outcome import Outcome
 from standpipe.delivery.batch import Batch
@@ -58,7 +58,6 @@ class ConsoleProducer(BaseProducer):
         """As every producer."""
         if not isinstance(config, ConsoleProducerConfig):
             raise TypeError(f"ConsoleProducer needs a ConsoleProducerConfig, not {type(config).__name__}")
-        self._time = clock if clock is not None else SystemClock()
         self._fields = RecordFields({"is_error": "is_error"} if config.errors_to == "stdout" else {})
         self._streams: tuple[_Stream, _Stream] | None = None
         super().__init__(config, dead_letters=dead_letters, clock=clock, jitter=jitter)
@@ -101,20 +100,19 @@ class ConsoleProducer(BaseProducer):
         self._streams = None
 
     def _text(self, batch: Batch, stream: _Stream) -> bytes:
-        wall = self._time.time() - self._time.monotonic()
         style = self.config.format or ("pretty" if stream.is_terminal else "jsonl")
         if style == "jsonl":
-            data = self._fields.jsonl(batch, wall)
+            data = self._fields.jsonl(batch)
             if not stream.is_terminal:
                 return data
             lines = [escaped(line) for line in data[:-1].decode().split("\n")]
         else:
-            lines = self._pretty(batch, wall, stream.colours)
+            lines = self._pretty(batch, stream.colours)
         return ("\n".join(lines) + "\n").encode(stream.encoding, "backslashreplace")
 
-    def _pretty(self, batch: Batch, wall: float, colours: bool) -> list[str]:
+    def _pretty(self, batch: Batch, colours: bool) -> list[str]:
         columns = zip(batch.contents(), batch.is_errors(), batch.keys(), batch.times(), strict=True)
-        return [pretty(content, flag, key, time + wall, colours) for content, flag, key, time in columns]
+        return [pretty(content, flag, key, time, colours) for content, flag, key, time in columns]
 
 
 class _Stream:
@@ -156,7 +154,7 @@ class _Stream:
         try:
             return os.write(descriptor, data)
         except BlockingIOError:
-            select.select([], [descriptor], [], POLL_SECONDS)
+            _poll(descriptor, POLL_SECONDS)
             return 0
 
     def _gone(self) -> Disconnected:
@@ -172,6 +170,11 @@ def _descriptor(stream: TextIO) -> int | None:
 
 def _nobody_reads(descriptor: int) -> bool:
     """Whether the other end of a pipe is closed."""
+    return bool(_poll(descriptor, 0) & (select.POLLERR | select.POLLNVAL))
+
+
+def _poll(descriptor: int, seconds: float) -> int:
+    """What can be said of an output within so many seconds, as bits of `select.poll`."""
     poll = select.poll()
     poll.register(descriptor, select.POLLOUT)
-    return any(event & (select.POLLERR | select.POLLNVAL) for _, event in poll.poll(0))
+    return sum(event for _, event in poll.poll(seconds * 1000))

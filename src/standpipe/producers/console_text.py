@@ -35,8 +35,6 @@ def _value(value: Any) -> str:
     """A text without quotes where nothing can be misunderstood, otherwise JSON."""
     if isinstance(value, str) and _PLAIN.fullmatch(value) is not None and _HARMFUL.search(value) is None:
         return value
-    if isinstance(value, str):  # a key may hold what is no Unicode text
-        value = value.encode("utf-8", "backslashreplace").decode()
     return escaped(orjson.dumps(value).decode())
 
 

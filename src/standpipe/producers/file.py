@@ -169,16 +169,18 @@ class FileProducer(BaseProducer):
                     self._files.open(place)
                 else:
                     _check_writable(base)
-        except UnusablePath as error:
-            raise ConfigurationError(str(error)) from error
+        except BaseException as error:
+            self._close()
+            if isinstance(error, UnusablePath):
+                raise ConfigurationError(str(error)) from error
+            raise
 
     def _send_batch(self, batch: Batch) -> Results:
         if self._files is None:
             raise NotSent("the files are not open")
-        wall = self._time.time() - self._time.monotonic()
         results: Results = list(batch.delivered())
-        for place, part, positions in self._parts(batch, wall):
-            written, error = self._files.write(place, self._fields.jsonl(part, wall))
+        for place, part, positions in self._parts(batch):
+            written, error = self._files.write(place, self._fields.jsonl(part))
             if error is not None:
                 for position in positions[written:]:
                     results[position] = error
@@ -191,7 +193,7 @@ class FileProducer(BaseProducer):
 
     # --- which file ---------------------------------------------------------------------------------------------------
 
-    def _parts(self, batch: Batch, wall: float) -> list[tuple[Place, Batch, range | list[int]]]:
+    def _parts(self, batch: Batch) -> list[tuple[Place, Batch, range | list[int]]]:
         """The batch by file: the messages for each, and their positions in the batch."""
         normal, error = self._templates
         if normal.is_plain and error.is_plain:
@@ -199,14 +201,14 @@ class FileProducer(BaseProducer):
             if (not flags[0]) not in flags:
                 return [(self._plain[flags[0]], batch, range(batch.count))]
         positions: dict[Place, list[int]] = {}
-        for position, place in enumerate(self._places(batch, wall)):
+        for position, place in enumerate(self._places(batch)):
             positions.setdefault(place, []).append(position)
         if len(positions) == 1:
             return [(place, batch, found) for place, found in positions.items()]
         singles = list(batch.singles())
         return [(place, Batch([singles[at] for at in found], len(found)), found) for place, found in positions.items()]
 
-    def _places(self, batch: Batch, wall: float) -> list[Place]:
+    def _places(self, batch: Batch) -> list[Place]:
         """The file of each message."""
         flags, times = batch.is_errors(), batch.times()
         looks_inside = any(template.uses_message for template in self._templates)
@@ -218,7 +220,7 @@ class FileProducer(BaseProducer):
             if template.is_plain:
                 places.append(self._plain[flag])
                 continue
-            path = template.render(content, flag, time + wall)
+            path = template.render(content, flag, time)
             place = known.get((flag, path))
             if place is None:
                 place = known[flag, path] = Place(path, self._bases[flag])

@@ -9,12 +9,10 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from itertools import repeat
 from typing import Any, Literal
 
 import orjson
 
-from standpipe.core.errors import Reject
 from standpipe.delivery.batch import Batch
 
 Metadata = Literal["is_error", "id", "key", "time", "headers"]
@@ -38,16 +36,13 @@ class RecordFields:
         flag = names.get("is_error", "")
         self._prefixes = tuple(f'{{"{flag}":{word},'.encode() for word in ("false", "true"))
 
-    def jsonl(self, batch: Batch, wall: float) -> bytes:
-        """The batch as JSON Lines, each line ended by a newline. `wall` is what makes a wall-clock time of a monotonic one.
-
-        Raises Reject when an id, key or header is no Unicode text.
-        """
+    def jsonl(self, batch: Batch) -> bytes:
+        """The batch as JSON Lines, each line ended by a newline."""
         data = batch.jsonl()
         if not self._names:
             return data
         if not self._flag_only:
-            return self._each(batch, self._all_prefixes(batch, wall))
+            return self._each(batch, self._all_prefixes(batch))
         flags = batch.is_errors()
         flag = flags[0]
         if (not flag) in flags or self._seek(data) is not None:
@@ -69,15 +64,12 @@ class RecordFields:
             return _splice(prefix, line)
         return _splice(prefix, orjson.dumps({name: value for name, value in message.items() if name not in self._taken}))
 
-    def _all_prefixes(self, batch: Batch, wall: float) -> list[bytes]:
-        columns = [self._column(metadata, batch, wall) for metadata in self._names]
+    def _all_prefixes(self, batch: Batch) -> list[bytes]:
+        columns = [self._column(metadata, batch) for metadata in self._names]
         names = list(self._names.values())
-        try:
-            return [orjson.dumps(dict(zip(names, values, strict=True)))[:-1] + b"," for values in zip(*columns, strict=True)]
-        except TypeError as error:
-            raise Reject(f"the id, key or headers cannot be written as JSON ({error})") from error
+        return [orjson.dumps(dict(zip(names, values, strict=True)))[:-1] + b"," for values in zip(*columns, strict=True)]
 
-    def _column(self, metadata: Metadata, batch: Batch, wall: float) -> list[Any]:
+    def _column(self, metadata: Metadata, batch: Batch) -> list[Any]:
         if metadata == "is_error":
             return list(batch.is_errors())
         if metadata == "id":
@@ -85,13 +77,13 @@ class RecordFields:
         if metadata == "key":
             return list(batch.keys())
         if metadata == "time":
-            return list(map(iso_time, batch.times(), repeat(wall)))
+            return list(map(iso_time, batch.times()))
         return [dict(message.headers) if message.headers is not None else None for message in batch]
 
 
-def iso_time(monotonic: float, wall: float) -> str:
-    """A time as `2026-11-23T13:00:00.123456Z`; `wall` is added to make seconds since 1970 of it."""
-    return datetime.fromtimestamp(monotonic + wall, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+def iso_time(time: float) -> str:
+    """Seconds since 1970 as `2026-11-23T13:00:00.123456Z`."""
+    return datetime.fromtimestamp(time, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def _splice(prefix: bytes, line: bytes) -> bytes:

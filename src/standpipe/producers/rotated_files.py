@@ -6,6 +6,7 @@ Compressing is safe at every moment: `X` -> `X.gz.tmp` (written and synced) -> r
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import gzip
 import logging
@@ -64,8 +65,10 @@ def _compress_unless_busy(folder: int, name: str, stopping: Callable[[], bool]) 
     """The lock on `X` keeps out other processes that look after the same files, and waits for nobody."""
     try:
         source = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
-    except FileNotFoundError:
-        return
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ELOOP):  # gone meanwhile; or a link, which is none of ours
+            return
+        raise
     try:
         fcntl.flock(source, fcntl.LOCK_EX | fcntl.LOCK_NB)
         if stat.S_ISREG(os.fstat(source).st_mode) and os.fstat(source).st_nlink:

@@ -15,7 +15,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from standpipe.core.clock import Clock, SystemClock
+from standpipe.core.clock import Clock
 from standpipe.core.errors import ConfigurationError, Disconnected, NotSent, Reject, StandpipeError
 from standpipe.core.outcome import Outcome
 from standpipe.core.units import Duration
@@ -107,7 +107,6 @@ class SqliteProducer(BaseProducer):
         """As every producer."""
         if not isinstance(config, SqliteProducerConfig):
             raise TypeError(f"SqliteProducer needs a SqliteProducerConfig, not {type(config).__name__}")
-        self._time = clock if clock is not None else SystemClock()
         self._path = os.path.abspath(os.path.expanduser(config.path))
         self._tables = (config.table, config.error_table or config.table)
         self._database: sqlite3.Connection | None = None
@@ -128,16 +127,13 @@ class SqliteProducer(BaseProducer):
             self._open()
 
     def _send_batch(self, batch: Batch) -> list[Outcome]:
-        wall = self._time.time() - self._time.monotonic()
         with self._using:
             try:
                 if self._database is None:  # a fork has closed it
                     self._open()
-                self._write(self._still_there(), batch, wall)
+                self._write(self._still_there(), batch)
             except sqlite3.Error as error:
                 raise _translated(error, self._path) from error
-            except UnicodeEncodeError as error:
-                raise Reject(f"the key or id is no Unicode text ({error})") from error
         return batch.delivered()
 
     def _close(self) -> None:
@@ -177,11 +173,11 @@ class SqliteProducer(BaseProducer):
             raise Disconnected(f"the database {self._path!r} was deleted or replaced; opening the one that is there now", arrived=False)
         return self._database
 
-    def _write(self, db: sqlite3.Connection, batch: Batch, wall: float) -> None:
+    def _write(self, db: sqlite3.Connection, batch: Batch) -> None:
         db.execute("BEGIN IMMEDIATE")
         try:
             for table, part in self._by_table(batch):
-                db.executemany(insertion(table), _rows(part, wall))
+                db.executemany(insertion(table), _rows(part))
             db.execute("COMMIT")
         except BaseException:
             if db.in_transaction:
@@ -200,8 +196,8 @@ class SqliteProducer(BaseProducer):
             db.close()
 
 
-def _rows(batch: Batch, wall: float) -> Iterator[Row]:
-    times = [time + wall for time in batch.times()]
+def _rows(batch: Batch) -> Iterator[Row]:
+    times = batch.times()
     payloads = batch.jsonl()[:-1].decode().split("\n")
     return zip(batch.ids(), times, batch.is_errors(), batch.keys(), payloads, strict=True)
 

@@ -133,6 +133,18 @@ def test_a_file_truncated_and_written_again_between_two_looks_is_noticed(tailing
     assert agent.statistics().truncations == 1
 
 
+def test_a_file_of_which_only_the_end_was_cut_off_is_read_from_its_beginning_too(tailing: Tailing) -> None:
+    tailing.write("12345678\n" * 500)
+    agent = tailing.start()
+    assert len(tailing.lines()) == 500
+    os.truncate(tailing.path(), 2700)
+    tailing.lines()
+    tailing.write("new\n")
+    assert tailing.lines() == ["new"]
+    assert agent.statistics().messages == 500 + 300 + 1
+    assert agent.statistics().truncations == 1
+
+
 def test_what_was_truncated_before_it_was_read_is_counted(tailing: Tailing) -> None:
     tailing.write("12345678\n" * 1000)
     agent = tailing.start(chunk_bytes=1024)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, ClassVar
 
@@ -83,7 +84,7 @@ class Scripted(BaseProducer):
     def gaps(self, name: str) -> list[float]:
         """The times between the calls of `name`."""
         times = self.times(name)
-        return [round(after - before, 6) for before, after in zip(times, times[1:], strict=False)]
+        return [round(after - before, 6) for before, after in itertools.pairwise(times)]
 
 
 class ScriptedBatch(Scripted):

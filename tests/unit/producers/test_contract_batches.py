@@ -259,7 +259,8 @@ def test_the_breaker_opens_probes_with_one_message_and_closes(kind: type[Scripte
     tried: list[int] = []
     for number in range(200):
         producer.produce(False, {"n": number})
-    producer.clock.at(50.0, lambda: (states.append(producer.statistics().breaker), tried.append(len(producer.tried))))
+    producer.clock.at(50.0, lambda: states.append(producer.statistics().breaker))
+    producer.clock.at(50.0, lambda: tried.append(len(producer.tried)))
     producer.clock.at(99.9, lambda: tried.append(len(producer.tried)))
     producer.clock.at(200.0, lambda: states.append(producer.statistics().breaker))
     assert drive(producer).delivered == 200

@@ -62,8 +62,9 @@ def test_a_dead_letter_says_everything_about_its_message() -> None:
         attempts=3,
         accepted_at=WALL,
         first_attempt_at=WALL + 5.0,
-        last_attempt_at=pytest.approx(WALL + 5.3),
+        last_attempt_at=letter.last_attempt_at,
     )
+    assert letter.last_attempt_at == pytest.approx(WALL + 5.3)
 
 
 def test_secrets_reach_neither_dead_letters_nor_statistics_nor_the_log(caplog: pytest.LogCaptureFixture) -> None:
@@ -312,11 +313,9 @@ def test_statistics_say_when_and_why() -> None:
     producer.produce(False, {"n": 1})
     drive(producer, seconds=60.0)
     now = producer.statistics()
-    assert (now.last_error, now.last_error_at, now.last_success_at) == (
-        "OSError: second",
-        pytest.approx(WALL + 0.1),
-        pytest.approx(WALL + 0.3),
-    )
+    assert now.last_error == "OSError: second"
+    assert now.last_error_at == pytest.approx(WALL + 0.1)
+    assert now.last_success_at == pytest.approx(WALL + 0.3)
     assert now.as_dict()["breaker"] == "closed"
 
 

@@ -1,0 +1,72 @@
+"""Runs one side once, in a fresh process that prints what it found out as one line of JSON."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from benchmarks.case import Case, CaseFailed, Measurement, Params
+
+ROOT = Path(__file__).resolve().parents[1]
+
+TIMEOUT = 180.0
+"""Seconds that one side may take: some ten times what the longest takes on a slow machine."""
+
+SHOWN = 2000
+"""Characters of a failed side's last words: the end of a traceback."""
+
+
+def in_fresh_process(case: Case, side: str, params: Params) -> Measurement:
+    """Run `side` and return what it measured. Raises CaseFailed."""
+    command = [sys.executable, "-m", "benchmarks.launch", case.name, side, json.dumps(dict(params))]
+    command += ["--one-core"] if case.one_core else []
+    try:
+        done = subprocess.run(command, cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=TIMEOUT, check=False)
+    except subprocess.TimeoutExpired:
+        raise CaseFailed(f"{case.name}: {side} took longer than {TIMEOUT:g} s") from None
+    if done.returncode:
+        raise CaseFailed(f"{case.name}: {side} ended with {done.returncode}:\n{done.stderr[-SHOWN:]}")
+    return _read(case, side, done.stdout)
+
+
+def _read(case: Case, side: str, output: str) -> Measurement:
+    try:
+        found = json.loads(output.rstrip("\n").rpartition("\n")[2])
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise CaseFailed(f"{case.name}: {side} printed {output[-SHOWN:]!r} instead of a measurement")
+    return found
+
+
+def environment() -> dict[str, str]:
+    """The environment without what changes how Python and the rivals run, such as PYTHONDEVMODE or OTEL_BLRP_SCHEDULE_DELAY."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "OTEL_"))}
+
+
+def call(case: str, side: str, params: Params) -> Measurement:
+    """Run a side in this process."""
+    found: Measurement = getattr(importlib.import_module(f"benchmarks.sides.{case}"), side)(params)
+    return found
+
+
+def _bind_to_one_core() -> None:
+    """The last core that we may use: the first one has most of the system's own work."""
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+
+
+def main(arguments: list[str]) -> None:
+    """`python -m benchmarks.launch CASE SIDE PARAMS [--one-core]`: what `in_fresh_process` starts."""
+    case, side, params, *options = arguments
+    if "--one-core" in options:
+        _bind_to_one_core()
+    print(json.dumps(dict(call(case, side, json.loads(params)))), flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

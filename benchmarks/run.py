@@ -1,0 +1,65 @@
+"""Measures a case: its sides by turns, round after round."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from benchmarks.case import Case, CaseFailed, Measurement, Params, Results, Size
+from benchmarks.figures import Row
+from benchmarks.launch import in_fresh_process
+
+Launch = Callable[[Case, str, Params], Measurement]
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class CaseReport:
+    """What became of a case: its rows, or why there are none."""
+
+    case: Case
+    params: Params
+    seconds: float
+    rows: list[Row] = field(default_factory=list)
+    failure: str | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """For programs."""
+        return {
+            "case": self.case.name,
+            "title": self.case.title,
+            "note": self.case.note,
+            "one_core": self.case.one_core,
+            "sizes": dict(self.params),
+            "seconds": round(self.seconds, 1),
+            "rows": [row.as_dict() for row in self.rows],
+            "failure": self.failure,
+        }
+
+
+def run_case(case: Case, size: Size, tell: Tell, launch: Launch = in_fresh_process) -> CaseReport:
+    """Measure `case`; `tell` is told where it stands. A case that fails is reported, never raised: the others go on."""
+    started = time.monotonic()
+    params = case.sizes[size]
+    try:
+        rows = list(case.rows(_measure(case, params, tell, launch)))
+    except (CaseFailed, OSError) as error:
+        return CaseReport(case, params, time.monotonic() - started, failure=str(error))
+    return CaseReport(case, params, time.monotonic() - started, rows)
+
+
+def _measure(case: Case, params: Params, tell: Tell, launch: Launch) -> Results:
+    measurements: dict[str, list[Measurement]] = {side: [] for side in case.sides}
+    with tempfile.TemporaryDirectory(prefix="standpipe-bench-") as folder:
+        told = {**params, "folder": folder}
+        if case.prepare is not None:
+            tell(f"{case.name}: {case.prepare}")
+            launch(case, case.prepare, told)
+        for number in range(params["rounds"]):
+            tell(f"{case.name}: round {number + 1} of {params['rounds']}")
+            for side in case.sides:
+                measurements[side].append(launch(case, side, told))
+    return Results(measurements)

@@ -1,0 +1,75 @@
+"""`produce_many`, and what it saves: the same messages one by one."""
+
+from __future__ import annotations
+
+import queue
+from collections.abc import Callable
+from itertools import repeat
+
+import orjson
+
+from benchmarks.case import Measurement, Params
+from benchmarks.sides.bursts import time_bursts
+from benchmarks.sides.destinations import Gated, config
+from benchmarks.sides.message import MESSAGE
+
+
+def _rate(params: Params, burst: Callable[[], None], drain: Callable[[], None]) -> Measurement:
+    messages = params["calls"] * params["messages"]
+    return {"rate": messages / time_bursts(burst, drain, params["bursts"])}
+
+
+def _several(params: Params) -> list[dict[str, str | int | float | bool]]:
+    return [{**MESSAGE, "order_id": number} for number in range(params["messages"])]
+
+
+def standpipe(params: Params) -> Measurement:
+    """`produce_many`, the destination busy meanwhile."""
+    several = _several(params)
+    with Gated(config("produce-many")) as producer:
+        produce_many = producer.produce_many
+
+        def burst() -> None:
+            for _ in repeat(None, params["calls"]):
+                produce_many(False, several)
+
+        def drain() -> None:
+            producer.gate.set()
+            producer.flush()
+            producer.gate.clear()
+
+        try:
+            return _rate(params, burst, drain)
+        finally:
+            producer.gate.set()
+
+
+def queue_put(params: Params) -> Measurement:
+    """`queue.Queue.put` of each message, not encoded, nobody taking meanwhile."""
+    several = _several(params)
+    waiting: queue.Queue[object] = queue.Queue()
+
+    def burst() -> None:
+        put = waiting.put
+        for _ in repeat(None, params["calls"]):
+            for message in several:
+                put(message)
+
+    def drain() -> None:
+        while not waiting.empty():
+            waiting.get_nowait()
+
+    return _rate(params, burst, drain)
+
+
+def only_encode(params: Params) -> Measurement:
+    """`orjson.dumps` of each message and nothing else."""
+    several = _several(params)
+
+    def burst() -> None:
+        dumps = orjson.dumps
+        for _ in repeat(None, params["calls"]):
+            for message in several:
+                dumps(message)
+
+    return _rate(params, burst, lambda: None)
