@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from standpipe.app.application import Application, load
     from standpipe.app.ledger import Ledger
+    from standpipe.core.dead_letter import DeadLetter, Reason
     from standpipe.core.errors import (
         ConfigurationError,
         ContractError,
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from standpipe.core.message import Message
     from standpipe.core.outcome import Outcome
     from standpipe.delivery.batch import Batch
-    from standpipe.delivery.dead_letters import DeadLetter, MemoryDeadLetters, Reason
+    from standpipe.delivery.dead_letters import MemoryDeadLetters
     from standpipe.delivery.receipt import Receipt, State
     from standpipe.delivery.statistics import ProducerStatistics, ShutdownReport
     from standpipe.producers.base import BaseProducer, BaseProducerConfig
@@ -45,7 +46,7 @@ _HOME = {
     "Batch": "standpipe.delivery.batch",
     "ConfigurationError": "standpipe.core.errors",
     "ContractError": "standpipe.core.errors",
-    "DeadLetter": "standpipe.delivery.dead_letters",
+    "DeadLetter": "standpipe.core.dead_letter",
     "Disconnected": "standpipe.core.errors",
     "EncodingError": "standpipe.core.errors",
     "Ledger": "standpipe.app.ledger",
@@ -58,7 +59,7 @@ _HOME = {
     "ProducerHandler": "standpipe.telemetry.handler",
     "ProducerStatistics": "standpipe.delivery.statistics",
     "QueueFull": "standpipe.core.errors",
-    "Reason": "standpipe.delivery.dead_letters",
+    "Reason": "standpipe.core.dead_letter",
     "Receipt": "standpipe.delivery.receipt",
     "Reject": "standpipe.core.errors",
     "RetryAfter": "standpipe.core.errors",

@@ -33,7 +33,8 @@ class RootConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     state_dir: str | None = Field(
-        default=None, description="folder for checkpoints; default: standpipe in the XDG state folder (~/.local/state/standpipe)"
+        default=None,
+        description="folder for spools, dead letters and checkpoints; default: standpipe in the XDG state folder (~/.local/state/standpipe)",
     )
 
 

@@ -62,7 +62,8 @@ class SpoolConfig(Section):
     path: str | None = Field(default=None, description="folder of the spool; default: `spool/` and the producer's name in the state folder")
     durability: Literal["written", "synced"] = Field(
         default="written",
-        description="when `produce` returns: `written` - the operating system has it (survives kill -9); `synced` - the disk has it (survives a power cut)",
+        description="when `produce` returns: `written` - the operating system has it (survives kill -9); "
+        "`synced` - the disk has it (survives a power cut)",
     )
     max_bytes: Size = Field(default=2**30, ge=1, description="most bytes pending")
     segment_bytes: Annotated[Size, Field(ge=2**16, le=2**30)] = Field(
@@ -100,6 +101,26 @@ AnyQueueConfig = Annotated[
 ]
 
 
+class DeadLettersConfig(Section):
+    """Where messages that are put aside for good are kept, and how many."""
+
+    type: Literal["sqlite", "memory"] | None = Field(
+        default=None,
+        description="`sqlite`: on disk, in `dead/` and the producer's name in the state folder; `memory`: until the process ends; default: "
+        "`sqlite`, and `memory` for a producer made in Python without a state folder",
+    )
+    max_letters: Annotated[int, Field(ge=1)] | None = Field(
+        default=None, description="most letters kept; default: 100,000 on disk, 10,000 in memory"
+    )
+    max_bytes: Annotated[Size, Field(ge=1)] | None = Field(
+        default=None, description="most bytes kept; default: 1 GiB on disk, 64 MiB in memory"
+    )
+    max_age: Annotated[Duration, Field(gt=0)] | None = Field(default=None, description="longest time a letter is kept; none: for ever")
+    on_full: Literal["drop_oldest", "drop_newest"] = Field(
+        default="drop_oldest", description="which letters go when there are too many; what is dropped is counted"
+    )
+
+
 class BaseProducerConfig(Section):
     """The configuration of a producer. Subclass it to add the settings of one destination."""
 
@@ -124,6 +145,9 @@ class BaseProducerConfig(Section):
     )
     batch: BatchConfig = Field(default=BatchConfig(), description="size of the batches, for producers that send batches")
     queue: AnyQueueConfig = Field(default=QueueConfig(), description="the queue and what happens when it is full")
+    dead_letters: DeadLettersConfig = Field(
+        default=DeadLettersConfig(), description="where messages that are put aside for good are kept, and how many"
+    )
     rate_limit: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = Field(
         default=None, description="most messages per second; none: no limit"
     )
