@@ -98,7 +98,7 @@ class AsyncWorker:
                 if batch is None:
                     if engine.finished():
                         return False
-                    engine.queue.wake_at = engine.wake_level()
+                    engine.queue.wake_at = engine.selection.wake_level()
                     break
             self._tasks.add(asyncio.create_task(self._attempt(batch)))
         if await self._wait(due):

@@ -126,7 +126,7 @@ class Worker:
         """Wait, under the lock, until `due`, a new message, an expiry, or shutdown."""
         engine = self.engine
         times = [time for time in (due, engine.stop_at, engine.next_expiry()) if time is not None]
-        engine.queue.wake_at = engine.wake_level()
+        engine.queue.wake_at = engine.selection.wake_level()
         engine.clock.wait(engine.queue.ready, max(0.0, min(times) - now) if times else None)
         engine.queue.wake_at = NEVER
 
