@@ -6,7 +6,7 @@ single messages. The same object carries what retrying needs to know.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, KeysView, Sequence
 from typing import Any
 
 import orjson
@@ -147,16 +147,17 @@ class Batch:
             for index in range(start, stop):
                 yield receipt, index, index + 1
 
-    def key_set(self) -> set[str]:
-        """The keys of the messages, each once, without None."""
-        found: set[str] = set()
+    def key_set(self) -> KeysView[str]:
+        """The keys of the messages, each once, without None, in the order of the messages: what is done for each of them is
+        the same in every run."""
+        found: dict[str, None] = {}
         for receipt, start, stop in self.slices:
             keys = receipt._keys
             if isinstance(keys, str):
-                found.add(keys)
+                found[keys] = None
             elif keys is not None:
-                found.update(key for key in keys[start:stop] if key is not None)
-        return found
+                found.update((key, None) for key in keys[start:stop] if key is not None)
+        return found.keys()
 
     def _wall(self) -> float:
         return wall_offset(self.slices[0][0]._origin.clock) if self.slices else 0.0

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from bisect import insort
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Set
 from typing import Literal
 
 from standpipe.delivery.batch import Batch, Slice
@@ -135,7 +135,7 @@ class Schedule:
         self.retry(first)
         self.retry(self._behind(second, first.key_set()))
 
-    def _behind(self, batch: Batch, keys: set[str]) -> Batch:
+    def _behind(self, batch: Batch, keys: Set[str]) -> Batch:
         """`batch` without the messages of busy `keys`, which are held, before those held already (they are older)."""
         if self.ordering != "key" or self.exclusive or not (keys & batch.key_set()):
             return batch

@@ -38,7 +38,7 @@ from standpipe.producers.spooled_queue import SpooledQueue
 from standpipe.producers.state_dir import default_state_dir
 from standpipe.producers.style import settings_of, style_of
 from standpipe.spool.dead_letters import SqliteDeadLetters
-from standpipe.spool.files import RealFileSystem
+from standpipe.spool.files import FileSystem, RealFileSystem
 from standpipe.spool.log import SEGMENT_BYTES, Spool
 from standpipe.spool.recovery import Recovery
 
@@ -463,7 +463,11 @@ class BaseProducer(ABC):
         folder = Path(given) if given is not None else (self.__state_dir or default_state_dir()) / "spool" / self.config.name
         size = config.segment_bytes if isinstance(config, SpoolConfig) else SEGMENT_BYTES
         careful = isinstance(config, SpoolConfig) and config.durability == "synced"
-        return Spool(RealFileSystem(folder), lock, segment_bytes=size, careful=careful, name=self.config.name)
+        return Spool(self._spool_files(folder), lock, segment_bytes=size, careful=careful, name=self.config.name)
+
+    def _spool_files(self, folder: Path) -> FileSystem:
+        """The file system that the spool is on: tests put one in its place that fails."""
+        return RealFileSystem(folder)
 
     def __make_driver(self) -> Worker | AsyncWorker:
         transport = Transport(
