@@ -448,12 +448,9 @@ class Engine:
             left = under_way + list(self.schedule) + self.queue.take_all()
             left.sort(key=lambda part: part[0]._first + part[1])
             self.origin.ended = True
-            if self.queue.keeps:
-                messages: list[Message] = []
-                finished = [receipt for receipt, _, _ in left] + self.queue.keep()
-            else:
-                messages = [message for part in left for message in self._messages(part)]
-                finished = [receipt for receipt, start, stop in left if receipt._settle(stop - start, UNDELIVERED)]
+            finished, handed_back = self.queue.keep(left)
+            messages = [message for part in handed_back for message in self._messages(part)]
+            finished += [receipt for receipt, start, stop in handed_back if receipt._settle(stop - start, UNDELIVERED)]
         _notify(finished)
         return messages, sending
 

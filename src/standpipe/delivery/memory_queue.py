@@ -21,7 +21,7 @@ from standpipe.delivery.batch import Slice, share
 from standpipe.delivery.log_handlers import inside_own_log_handler
 from standpipe.delivery.receipt import DROPPED, Receipt
 
-OnFull = Literal["block", "raise", "drop_newest", "drop_oldest"]
+OnFull = Literal["block", "raise", "drop_newest", "drop_oldest", "spill"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,9 +249,14 @@ class MemoryQueue:
     def progress(self) -> None:
         """The worker is about to look for more, or to wait: a moment to write things down. Under the lock."""
 
-    def keep(self) -> list[Receipt]:
-        """At the end, where pending messages survive: the receipts that are waited for and not in memory. Under the lock."""
-        return []
+    def keep(self, left: list[Slice]) -> tuple[list[Receipt], list[Slice]]:
+        """At the end: of what is left in memory, the receipts of what survives (with those of what is on the disk only), and
+        what has to be handed back. Under the lock."""
+        return [], left
+
+    def takes(self, count: int, size: int) -> bool:
+        """Whether so much would be taken without waiting now."""
+        return self.fits(count, size)
 
     def when_room(self, watcher: Callable[[], None]) -> None:
         """Call `watcher` (once, from any thread, under the lock: it must only wake somebody) when room was made or on closing."""

@@ -78,7 +78,7 @@ def wall_offset(clock: Clock) -> float:
 class _More:
     """The parts of a receipt that most receipts do not have."""
 
-    __slots__ = ("detail", "error", "headers", "ids", "lines", "tally", "unknown", "watchers")
+    __slots__ = ("detail", "error", "headers", "ids", "lines", "stored", "tally", "unknown", "watchers")
 
     def __init__(self) -> None:
         self.headers: Mapping[str, str] | None = None
@@ -88,6 +88,7 @@ class _More:
         self.error: BaseException | None = None
         self.detail: Any = None
         self.lines: list[bytes] | None = None
+        self.stored: Any = None  # the queue's note where on the disk it is
         self.unknown = False  # may have been sent by a former process
 
 

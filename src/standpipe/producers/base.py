@@ -12,6 +12,7 @@ import random
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar, Self
@@ -30,10 +31,11 @@ from standpipe.delivery.memory_queue import MemoryQueue, QueueLimits
 from standpipe.delivery.receipt import Origin, Receipt
 from standpipe.delivery.statistics import ProducerStatistics, ShutdownReport
 from standpipe.delivery.worker import Transport, Worker
-from standpipe.producers.config import BaseProducerConfig, SpoolConfig, secrets_in
+from standpipe.producers.config import BaseProducerConfig, QueueConfig, SpoolConfig, secrets_in
 from standpipe.producers.dead_letters import make_dead_letters
 from standpipe.producers.details import add_details
 from standpipe.producers.process import drain_at_exit, manage
+from standpipe.producers.spilling_queue import SpillingQueue
 from standpipe.producers.spooled_queue import SpooledQueue
 from standpipe.producers.state_dir import default_state_dir
 from standpipe.producers.style import settings_of, style_of
@@ -240,7 +242,7 @@ class BaseProducer(ABC):
             if self.__started or self.__engine.closing:
                 return
             drain_at_exit()
-            if isinstance(self.__queue, SpooledQueue):
+            if isinstance(self.__queue, SpooledQueue | SpillingQueue):
                 self.__tell_recovery(self.__queue.open())
             self.__look_after_dead_letters()
             thread = threading.Thread(target=self._worker, name=f"standpipe-{self.config.name}", daemon=True)
@@ -293,7 +295,7 @@ class BaseProducer(ABC):
             if self.__final is not None:
                 return self.__final
             messages, sending = self.__engine.abandon()
-            if isinstance(self.__queue, SpooledQueue):
+            if isinstance(self.__queue, SpooledQueue | SpillingQueue):
                 self.__queue.close_spool()
             if isinstance(self.__dead_letters, SqliteDeadLetters):
                 self.__dead_letters.close()
@@ -335,14 +337,15 @@ class BaseProducer(ABC):
         )
 
     def __report(self, messages: Iterable[Any], sending: int = 0) -> ShutdownReport:
-        now = self.statistics()
+        now, handed = self.statistics(), tuple(messages)
+        handed_back = len(handed)
         return ShutdownReport(
             delivered=now.delivered,
             dead_lettered=now.dead_lettered,
-            spooled=now.pending if self.__queue.keeps else 0,
-            undelivered=0 if self.__queue.keeps else now.pending,
+            spooled=now.pending - handed_back if self.__queue.keeps else 0,
+            undelivered=handed_back if self.__queue.keeps else now.pending,
             dropped=now.dropped,
-            messages=tuple(messages),
+            messages=handed,
             possible_duplicates=sending,
         )
 
@@ -394,7 +397,7 @@ class BaseProducer(ABC):
 
     def has_room(self, count: int, size: int) -> bool:
         """Whether `count` messages of `size` bytes together would be taken without waiting now."""
-        return self.__queue.closed or self.config.queue.on_full.startswith("drop") or self.__queue.fits(count, size)
+        return self.__queue.closed or self.config.queue.on_full.startswith("drop") or self.__queue.takes(count, size)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.config.name!r}>"
@@ -451,6 +454,9 @@ class BaseProducer(ABC):
         queue = self.config.queue
         if isinstance(queue, SpoolConfig):
             return SpooledQueue(self.config.name, limits, self.__clock, self.__make_spool, self.__origin, queue)
+        if queue.on_full == "spill":
+            make = partial(self.__make_spill, queue)
+            return SpillingQueue(self.config.name, limits, self.__clock, make, self.__origin, queue.spill_max_bytes)
         return MemoryQueue(self.config.name, limits, self.__clock)
 
     def __make_dead_letters(self) -> DeadLetters:
@@ -459,11 +465,17 @@ class BaseProducer(ABC):
 
     def __make_spool(self, lock: threading.RLock) -> Spool:
         config = self.config.queue
-        given = config.path if isinstance(config, SpoolConfig) else None
-        folder = Path(given) if given is not None else (self.__state_dir or default_state_dir()) / "spool" / self.config.name
+        folder = self.__spool_folder(config.path if isinstance(config, SpoolConfig) else None)
         size = config.segment_bytes if isinstance(config, SpoolConfig) else SEGMENT_BYTES
         careful = isinstance(config, SpoolConfig) and config.durability == "synced"
         return Spool(self._spool_files(folder), lock, segment_bytes=size, careful=careful, name=self.config.name)
+
+    def __make_spill(self, config: QueueConfig, lock: threading.RLock, part: str) -> Spool:
+        folder = self.__spool_folder(config.path) / part
+        return Spool(self._spool_files(folder), lock, careful=part == "left", name=f"{self.config.name} ({part})")
+
+    def __spool_folder(self, given: str | None) -> Path:
+        return Path(given) if given is not None else (self.__state_dir or default_state_dir()) / "spool" / self.config.name
 
     def _spool_files(self, folder: Path) -> FileSystem:
         """The file system that the spool is on: tests put one in its place that fails."""
@@ -510,7 +522,7 @@ class BaseProducer(ABC):
     def _after_fork(self) -> None:
         """In a child process: an empty queue, a connection of its own, a worker on the first `produce`."""
         closed = self.__engine.closing
-        if isinstance(self.__queue, SpooledQueue):
+        if isinstance(self.__queue, SpooledQueue | SpillingQueue):
             self.__queue.forget_spool()
         self.__engine.abandoned = True  # if it was the worker itself that forked: here it sends nothing more
         self.__lifecycle = threading.RLock()

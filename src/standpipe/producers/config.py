@@ -47,12 +47,18 @@ class QueueConfig(Section):
     type: Literal["memory"] = Field(default="memory", description="where the messages are kept until they are settled")
     max_messages: int = Field(default=100_000, ge=1, description="most messages pending")
     max_bytes: Size = Field(default=64 * 2**20, ge=1, description="most bytes pending")
-    on_full: Literal["block", "raise", "drop_newest", "drop_oldest"] = Field(
-        default="block", description="what happens to a message that finds the queue full; what is dropped is counted"
+    on_full: Literal["block", "raise", "drop_newest", "drop_oldest", "spill"] = Field(
+        default="block",
+        description="what happens to a message that finds the queue full; what is dropped is counted; "
+        "`spill`: it goes to the disk, and so does what is left at shutdown",
     )
     full_timeout: Duration | None = Field(
         default=None, description="with `block`: how long to wait before QueueFull is raised; none: no limit"
     )
+    path: str | None = Field(
+        default=None, description="with `spill`: folder on the disk; default: `spool/` and the producer's name in the state folder"
+    )
+    spill_max_bytes: Size = Field(default=2**30, ge=1, description="with `spill`: most bytes on the disk; then the caller waits")
 
 
 class SpoolConfig(Section):
