@@ -40,6 +40,7 @@ class Application(Mapping[str, BaseProducer]):
     def __init__(self, plan: Plan, *, state_dir: str | os.PathLike[str] | None = None) -> None:
         """Raises ConfigurationError when a component cannot work as configured; what was opened is closed again."""
         self.plan = plan
+        self.built_at = time.time()
         self.state_dir = plan.state_dir(state_dir)
         self.producers: dict[str, BaseProducer] = {name: kind(config) for name, (kind, config) in plan.producers.items()}
         for producer in self.producers.values():

@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from standpipe.cli.check import check
+from standpipe.cli.dead import dead_app
 from standpipe.cli.demo import demo
 from standpipe.cli.exit_codes import EPILOG, CommandFailed, ExitCode
 from standpipe.cli.init import init
@@ -39,6 +40,7 @@ app.command()(init)
 app.command()(send)
 app.command("list")(list_types)
 app.command()(schema)
+app.add_typer(dead_app, name="dead")
 app.add_typer(new_app, name="new")
 app.command()(demo)
 app.command()(version)

@@ -53,6 +53,17 @@ class Database:
         """Whether there is a file."""
         return self.path.exists()
 
+    def check(self) -> None:
+        """Raise DeadLetterError or OSError if the file that there is cannot be used, or none could be made."""
+        with self.reading() as db:
+            if db is not None:
+                return
+        folder = next(parent for parent in self.path.parents if os.path.lexists(parent))
+        if not folder.is_dir():
+            raise DeadLetterError(f"{self.path} cannot be made: {folder} is no folder")
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise DeadLetterError(f"{self.path} cannot be made: {folder} is not writable")
+
     @contextlib.contextmanager
     def reading(self) -> Iterator[sqlite3.Connection | None]:
         """The connection, or None where there is no file. Raises DeadLetterError, OSError."""

@@ -136,7 +136,9 @@ class LetterFilter:
     text: str | None = None
     """occurs in payload, error, key or id, whatever its case"""
     ids: tuple[str, ...] = ()
-    """message ids, or beginnings of them"""
+    """message ids"""
+    id_start: str | None = None
+    """how the message id begins"""
 
     def condition(self) -> tuple[str, list[Any]]:
         """For SQL: a condition with its values."""
@@ -149,8 +151,11 @@ class LetterFilter:
             parts.append(f"reason IN ({', '.join('?' * len(self.reasons))})")
             values += [reason.value for reason in self.reasons]
         if self.ids:
-            parts.append(f"({' OR '.join(['substr(id, 1, length(?)) = ?'] * len(self.ids))})")
-            values += [each for id in self.ids for each in (id, id)]
+            parts.append(f"id IN ({', '.join('?' * len(self.ids))})")
+            values += self.ids
+        if self.id_start is not None:
+            parts.append("substr(id, 1, length(?)) = ?")
+            values += [self.id_start, self.id_start]
         if self.text is not None:
             parts.append("has_text(payload, error, key, id)")
         return " AND ".join(parts), values

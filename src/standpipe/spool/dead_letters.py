@@ -94,8 +94,9 @@ class SqliteDeadLetters:
         self._tell(dropped)
 
     def sweep(self) -> int:
-        """Drop what is older than `max_age`; returns how many. Makes no file. Raises as `add`, also when nothing is too old."""
-        if not self.statistics().letters or self.max_age is None:
+        """Drop what is older than `max_age`; returns how many. Makes no file, but raises as `add` would if it cannot be used."""
+        self._file.check()
+        if self.max_age is None or not self._file.exists():
             return 0
         with self._file.writing() as db:
             dropped = self._drop_aged(db)

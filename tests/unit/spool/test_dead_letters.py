@@ -168,7 +168,10 @@ def test_an_edited_message_that_fails_again_keeps_what_it_was_first(store: Sqlit
         (LetterFilter(text="customer-9"), [4]),
         (LetterFilter(text="%"), []),
         (LetterFilter(ids=("m1", "m4")), [1, 4]),
-        (LetterFilter(ids=("m",), text="äpfel", reasons=(Reason.REJECTED,)), [1]),
+        (LetterFilter(ids=("m",)), []),
+        (LetterFilter(id_start="m"), [1, 2, 3, 4]),
+        (LetterFilter(id_start="M"), []),
+        (LetterFilter(id_start="m", text="äpfel", reasons=(Reason.REJECTED,)), [1]),
         (LetterFilter(ids=("'; DROP TABLE letters; --",)), []),
     ],
 )
