@@ -315,7 +315,8 @@ class BaseProducer(ABC):
             try:
                 store.sweep()
             except (StandpipeError, OSError) as error:
-                self.__engine.journal.warning("dead letters cannot be stored now; rejected messages wait until they can: %s", error)
+                text = "dead letters cannot be stored, rejected messages will wait until they can (%s); see `state_dir` and `dead_letters`"
+                self.__engine.journal.warning(text, error)
 
     def keep_state_in(self, folder: Path) -> None:
         """The folder for the spool, unless the configuration names a path, and for dead letters, unless it says `memory`;
