@@ -223,7 +223,7 @@ class SpillingQueue(MemoryQueue):
         if not self._spilling or self._entries or self._spill is None:
             return
         self._restore_all(self._spill, self._spill.read(READ_BYTES))
-        lost = self._spill.take_lost()
+        lost = self._spill.take_absent()
         self.accepted -= lost
         self.messages -= lost
         if self._spill.read_to_end:

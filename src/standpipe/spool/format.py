@@ -1,14 +1,15 @@
 """The bytes of a segment: header and records. Pure: bytes in, values out. Specified in docs/explanation/spool-format.md.
 
 A record holds what one call of `produce` or `produce_many` handed over. All integers are little-endian; records begin at
-multiples of eight bytes, so that a search after damage knows where to look.
+multiples of eight bytes, so that a search after damage knows where to look. The header stands twice, so that one damaged
+place does not take the ids of all messages of a segment.
 """
 
 from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -16,12 +17,13 @@ import orjson
 
 MAGIC: Final = b"STPSPOOL"
 VERSION: Final = 1
-HEADER_BYTES: Final = 64
+HEADER_COPY_BYTES: Final = 64
+HEADER_BYTES: Final = 2 * HEADER_COPY_BYTES
 ALIGNMENT: Final = 8
 
-_HEADER = struct.Struct("<8sHHIQQ20sI")  # magic, version, reserved, reserved, segment, first number, id prefix, crc of all before
+_HEADER = struct.Struct("<8sHHIQQ20sI")  # magic, version, reserved, skipped, segment, first number, id prefix, crc of all before
 _PREAMBLE = struct.Struct("<II")  # crc, size of what follows it
-_HEAD = struct.Struct("<BBHIQdII")  # version, flags, reserved, count, first number, time, meta size, reserved
+_HEAD = struct.Struct("<BBHIQdII")  # version, flags, reserved, count, first number, time, meta size, skipped
 _SIZE = struct.Struct("<I")
 CHECKED = struct.Struct("<IBBHIQdII")  # size and head: what the checksum covers before meta and payload
 _crc32 = zlib.crc32
@@ -36,12 +38,18 @@ SEARCH_BUDGET: Final = 64
 """How many times the size of a segment may be checksummed while searching it for intact records after damage: crafted bytes
 can make every place look like the beginning of a large record, and the search must end all the same."""
 
+NUMBER_MAX: Final = 2**62
+"""No message has a number as large: a million a second for more than a hundred thousand years."""
+
 Meta = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What one call handed over. `first` is the number of its first message, `time` seconds since 1970."""
+    """What one call handed over. `first` is the number of its first message, `time` seconds since 1970.
+
+    `skipped`: so many numbers before `first` were given to messages that were dropped at once; nothing is missing there.
+    """
 
     first: int
     count: int
@@ -49,16 +57,28 @@ class Record:
     time: float
     payload: bytes
     meta: Meta | None = None
+    skipped: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """The segment was closed in order; `stop` is the number after its last message."""
+
+    stop: int
 
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What a segment says of itself. Messages without an id of their own are `prefix` and their number."""
+    """What a segment says of itself. Messages without an id of their own are `prefix` and their number.
+
+    `skipped`: as for a record; so many numbers before `first` belong to no message.
+    """
 
     version: int
     segment: int
     first: int
     prefix: str
+    skipped: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,28 +90,29 @@ class Damage:
     torn_tail: bool
 
 
-def encode_header(segment: int, first: int, prefix: str) -> bytes:
+def encode_header(segment: int, first: int, prefix: str, skipped: int = 0) -> bytes:
     """The first bytes of a segment. `prefix` has 20 characters."""
-    body = _HEADER.pack(MAGIC, VERSION, 0, 0, segment, first, prefix.encode("ascii"), 0)[:-4]
-    return (body + _SIZE.pack(zlib.crc32(body))).ljust(HEADER_BYTES, b"\0")
+    body = _HEADER.pack(MAGIC, VERSION, 0, skipped, segment, first, prefix.encode("ascii"), 0)[:-4]
+    return (body + _SIZE.pack(zlib.crc32(body))).ljust(HEADER_COPY_BYTES, b"\0") * 2
 
 
 def decode_header(data: bytes) -> Header | None:
-    """The header, or None if it is damaged. `version` may be one we do not know."""
-    if len(data) < HEADER_BYTES or data[:8] != MAGIC:
-        return None
-    _, version, _, _, segment, first, prefix, crc = _HEADER.unpack_from(data)
-    if version == VERSION and zlib.crc32(data[: _HEADER.size - 4]) != crc:
-        return None
-    return Header(version, segment, first, prefix.decode("ascii", "replace").rstrip("\0"))
+    """The header, or None if both copies are damaged. `version` may be one we do not know."""
+    for at in (0, HEADER_COPY_BYTES):
+        copy = data[at : at + HEADER_COPY_BYTES]
+        if len(copy) == HEADER_COPY_BYTES and copy[:8] == MAGIC:
+            _, version, _, skipped, segment, first, prefix, crc = _HEADER.unpack_from(copy)
+            if zlib.crc32(copy[: _HEADER.size - 4]) == crc and version >= VERSION:
+                return Header(version, segment, first, prefix.decode("ascii", "replace").rstrip("\0"), skipped)
+    return None
 
 
-def encode_record(first: int, count: int, flags: int, time: float, meta: bytes, payload: bytes) -> tuple[bytes, bytes]:
+def encode_record(first: int, count: int, flags: int, time: float, meta: bytes, payload: bytes, skipped: int = 0) -> tuple[bytes, bytes]:
     """A record in two parts, the second of which is the payload itself: large ones are not copied. `meta` is empty or a JSON
     object. What is to be written behind them up to the next multiple of eight is zeros, which are there already.
     """
     size = HEAD_BYTES + len(meta) + len(payload)
-    checked = CHECKED.pack(size, VERSION, flags, 0, count, first, time, len(meta), 0) + meta
+    checked = CHECKED.pack(size, VERSION, flags, 0, count, first, time, len(meta), skipped) + meta
     return _SIZE.pack(_crc32(payload, _crc32(checked))) + checked, payload
 
 
@@ -109,8 +130,8 @@ def padded(size: int) -> int:
     return PREAMBLE_BYTES + size + (-size % ALIGNMENT)
 
 
-def scan(data: memoryview, start: int, stop: int, expected: int, damaged: Callable[[Damage], None]) -> Iterator[tuple[int, Record]]:
-    """The intact records between `start` and `stop`, each with the offset behind it. Reports what stands between to `damaged`.
+def scan(data: memoryview, start: int, stop: int, expected: int) -> Iterator[tuple[int, Record | Damage | End]]:
+    """What stands between `start` and `stop`, in order, each with the offset behind it. After an `End` nothing follows.
 
     `expected` is the smallest number that may come next: a record cannot go back, so leftovers are not taken for messages.
     """
@@ -119,16 +140,17 @@ def scan(data: memoryview, start: int, stop: int, expected: int, damaged: Callab
     while at < stop:
         found = _record_at(data, at, stop, expected)
         if found is None:
-            if not any(data[at : min(stop, at + 4096)]) and not _anything(data, at, stop):
+            if not any(data[at : min(stop, at + 64)]) and not _anything(data, at, stop):
                 return  # the part of a segment that was never written
             again, budget = _search(data, at + ALIGNMENT, stop, expected, budget)
-            damaged(Damage(at, again, again >= stop))
+            yield again, Damage(at, again, again >= stop)
             at = again
             continue
         record, size, flags = found
-        if flags & FLAG_END:
-            return
         at += size
+        if flags & FLAG_END:
+            yield at, End(record.first)
+            return
         yield at, record
         expected = record.first + record.count
 
@@ -141,10 +163,10 @@ def _record_at(data: memoryview, at: int, stop: int, expected: int) -> tuple[Rec
     crc, size = _PREAMBLE.unpack_from(data, at)
     if size < HEAD_BYTES or body + size > stop:
         return None
-    version, flags, reserved, count, first, time, meta_size, reserved_too = _HEAD.unpack_from(data, body)
-    if version != VERSION or reserved or reserved_too or HEAD_BYTES + meta_size > size:
+    version, flags, reserved, count, first, time, meta_size, skipped = _HEAD.unpack_from(data, body)
+    if version != VERSION or reserved or HEAD_BYTES + meta_size > size or first < expected or not 0 <= first < NUMBER_MAX:
         return None
-    if not flags & FLAG_END and (count < 1 or first < expected):
+    if not count and not flags & FLAG_END:
         return None
     if zlib.crc32(data[at + 4 : body + size]) != crc:
         return None
@@ -152,8 +174,10 @@ def _record_at(data: memoryview, at: int, stop: int, expected: int) -> tuple[Rec
         meta = orjson.loads(data[body + HEAD_BYTES : body + HEAD_BYTES + meta_size]) if meta_size else None
     except orjson.JSONDecodeError:
         return None
+    if meta is not None and not isinstance(meta, dict):
+        return None
     payload = bytes(data[body + HEAD_BYTES + meta_size : body + size])
-    return Record(first, count, bool(flags & FLAG_ERROR), time, payload, meta), padded(size), flags
+    return Record(first, count, bool(flags & FLAG_ERROR), time, payload, meta, skipped), padded(size), flags
 
 
 def _search(data: memoryview, at: int, stop: int, expected: int, budget: int) -> tuple[int, int]:

@@ -16,16 +16,15 @@ import struct
 import threading
 import zlib
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from functools import partial
-from operator import itemgetter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from operator import attrgetter, itemgetter
 from typing import Final, Literal
 
 import orjson
 
-from standpipe.spool.errors import SpoolError, SpoolFull, SpoolInUse, SpoolTooNew
-from standpipe.spool.files import WRITE_BYTES, FileSystem
+from standpipe.spool.errors import SpoolError, SpoolFull, SpoolInUse
+from standpipe.spool.files import WRITE_BYTES, FileSystem, MappedFile
 from standpipe.spool.format import (
     ALIGNMENT,
     CHECKED,
@@ -34,17 +33,18 @@ from standpipe.spool.format import (
     FLAG_ERROR,
     HEAD_BYTES,
     HEADER_BYTES,
+    NUMBER_MAX,
     PREAMBLE_BYTES,
     VERSION,
-    Damage,
     Record,
-    decode_header,
     encode_header,
     encode_record,
     joined,
 )
 from standpipe.spool.positions import SETTLED, TAKEN, Positions
-from standpipe.spool.segment import CORRUPT_SUFFIX, Segment, segment_name, segment_number
+from standpipe.spool.reader import Reader
+from standpipe.spool.recovery import Finder, Recovery
+from standpipe.spool.segment import TEMPORARY_SUFFIX, Segment
 
 _log = logging.getLogger("standpipe.spool")
 
@@ -65,24 +65,17 @@ _crc32 = zlib.crc32
 ROOM_BEHIND: Final = ALIGNMENT + END_BYTES
 """Bytes that must stay free behind a record, for its padding and the mark at the end of a segment."""
 
+CLOSE_PATIENCE: Final = 5.0
+"""Seconds that closing waits for a sync under way; a disk that takes longer is dead, and everything is written anyway."""
+
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-
-
-@dataclass
-class Recovery:
-    """What opening a spool found. `problems` are sentences for people; `damaged_bytes` were set aside in `*.corrupt`."""
-
-    segments: int = 0
-    backlog: int = 0
-    in_flight: int = 0
-    torn_bytes: int = 0
-    damaged_bytes: int = 0
-    problems: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
 class SpoolStatistics:
-    """The spool now. `disk_bytes` is what its segments occupy, `syncs` how often it waited for the disk."""
+    """The spool now. `disk_bytes` is what its segments occupy, `syncs` how often it waited for the disk. `failing`: the disk
+    refused the last attempt to store something; `last_error` says why, and stays when it is over. `lost_messages` were
+    damaged or removed on the disk, and are counted and reported; `damaged_bytes` of them are kept in `*.corrupt`."""
 
     segments: int
     disk_bytes: int
@@ -91,6 +84,8 @@ class SpoolStatistics:
     sync_failures: int
     position_failures: int
     damaged_bytes: int
+    lost_messages: int
+    failing: bool
     last_error: str | None
 
 
@@ -100,7 +95,8 @@ class Spool:
     def __init__(
         self, files: FileSystem, lock: threading.RLock, *, segment_bytes: int = SEGMENT_BYTES, careful: bool = True, name: str = "spool"
     ) -> None:
-        self.recovery = Recovery()
+        self._finder = Finder(files, name)
+        self.recovery: Recovery = self._finder.found
         self._files = files
         self._lock = lock
         self._name = name
@@ -114,17 +110,25 @@ class Spool:
         self._unsynced: list[Written] = []
         self._unsynced_segments: list[Segment] = []  # sealed since then
         self._suspect = False  # some of them are in a segment whose sync failed
+        # Held while a segment goes to the disk and the result is noted: of two syncs of one file only one is told of a failure.
+        # Nothing else is waited for while it is held.
+        self._disk = threading.Lock()
+        self._syncing_files: Sequence[MappedFile] = ()  # not to be closed now
+        self._to_close: list[MappedFile] = []
+        self._to_remove: list[str] = []
         self._next = 0
+        self._written = 0  # the number after the last message of sealed segments
+        self._next_segment = 0
+        self._first_own = 0  # the number of the first segment that is ours, not a former process's
         self._prefix = os.urandom(10).hex()
         self._durable = 0
         self._synced = threading.Condition()
         self._syncing = False
         self._syncs = 0
         self._sync_failures = 0
+        self._failing = False
         self._last_error: str | None = None
-        # Where reading goes on: the segment's number, the offset in it, the number that comes next.
-        self._cursor: tuple[int, int, int] = (0, HEADER_BYTES, 0)
-        self._reported: set[tuple[int, int]] = set()
+        self._reader = Reader(files, self._positions, self._finder)
         self._closed = False
 
     # --- opening ------------------------------------------------------------------------------------------------------
@@ -143,100 +147,63 @@ class Spool:
         try:
             self._recover()
         except OSError as error:
-            self._files.unlock()
+            self._release()
             raise SpoolError(f"{self._name}: the spool cannot be read ({error})") from error
         except BaseException:
-            self._files.unlock()
+            self._release()
             raise
         return self.recovery
 
     def _recover(self) -> None:
-        names = self._files.names()
-        found = [self._look_at(name) for name in names if segment_number(name) is not None]
-        self._positions.load(self._report)  # refuses newer versions before anything is touched
-        for name in names:
-            if name.endswith(".tmp"):
-                self._files.remove(name)
-        self._segments = sorted((segment for segment in found if segment is not None), key=lambda segment: segment.number)
-        self._find_ends()
-        settled_stop = max((stop for _, stop in self._positions.settled), default=0)
-        taken_stop = max((stop for _, stop in self._positions.taken), default=0)
-        # Numbers that were ever noted must not be given out again: they would count as settled.
-        self._next = max(settled_stop, taken_stop, *(segment.stop for segment in self._segments), 0)
-        self._durable = self._next
-        if self._segments:
-            self._cursor = (self._segments[0].number, HEADER_BYTES, self._segments[0].first)
+        segments = self._finder.look()
+        self._positions.load(self._finder.report)  # like `look`, refuses what is too new before anything is touched
+        segments += self._finder.tidy()
+        self._segments = sorted(segments, key=attrgetter("number"))
+        self._next_segment = self._first_own = self._finder.next_segment
+        self._finder.find_ends(self._segments)
+        self._find_next()
+        self._bring_to_disk()
         self._remove_settled()
-        recovery = self.recovery
+        self._count_backlog()
+        try:  # also rids us of a journal that ends within an entry
+            self._positions.snapshot(self._segments[0].first if self._segments else self._next)
+        except OSError as error:
+            self._note_failure(error)
+
+    def _find_next(self) -> None:
+        positions = self._positions
+        for segment in self._segments:
+            positions.dropped(segment.first, segment.skipped)
+        noted = max((stop for known in (positions.settled, positions.taken) for _, stop in known), default=0)
+        stop = max((segment.stop for segment in self._segments), default=0)
+        # Numbers that were ever noted must not be given out again: they would count as settled.
+        self._next = self._durable = self._written = max(noted, stop)
+        lowest = self._segments[0].first if self._segments else self._next
+        gone = sum(last - first for first, last in positions.settled.gaps(0, lowest)) if len(positions.settled) else 0
+        gone += sum(last - first for first, last in positions.settled.gaps(max(stop, lowest), self._next))
+        if gone:
+            self._finder.gone(gone)
+        if stop < self._next:
+            positions.note(SETTLED, stop, self._next - stop)
+        if self._segments:
+            self._reader.cursor = (self._segments[0].number, HEADER_BYTES, self._segments[0].first)
+
+    def _bring_to_disk(self) -> None:
+        """What a process that was killed has written may be with the operating system only: a power cut must not take it now."""
+        for segment in self._segments:
+            try:
+                self._files.sync(segment.name)
+            except OSError as error:
+                self._note_failure(error)
+                self._finder.report(f"{segment.name} could not be brought to the disk ({error}); a power cut may take messages of it")
+
+    def _count_backlog(self) -> None:
+        recovery, positions = self.recovery, self._positions
         recovery.segments = len(self._segments)
         for segment in self._segments:
-            recovery.backlog += segment.stop - segment.first - self._positions.settled.count(segment.first, segment.stop)
-            for start, stop in self._positions.settled.gaps(segment.first, segment.stop):
-                recovery.in_flight += self._positions.taken.count(start, stop)
-
-    def _look_at(self, name: str) -> Segment | None:
-        """The segment in a file, by its header. A damaged header is reported, and the file kept: it is read from its first record."""
-        file = self._files.map(name)
-        try:
-            header = decode_header(bytes(file.buffer[:HEADER_BYTES]))
-            size = len(file.buffer)
-        finally:
-            file.close()
-        if header is not None and header.version > VERSION:
-            raise SpoolTooNew(f"{self._name}: {name} is of version {header.version}, this Standpipe knows {VERSION}; nothing was touched")
-        if header is None:
-            if size:
-                self._report(f"{name} has no readable header ({size} bytes); it is set aside as {name}{CORRUPT_SUFFIX}")
-                self.recovery.damaged_bytes += size
-            self._set_aside_file(name)
-            return None
-        return Segment(header, name)
-
-    def _find_ends(self) -> None:
-        """Where the numbers of each segment end: where the next begins; the last one is read to its end."""
-        for segment, following in zip(self._segments, self._segments[1:], strict=False):
-            segment.stop = max(segment.first, following.first)
-        if self._segments:
-            last = self._segments[-1]
-            self._opened(last)
-            for _, record in last.records(HEADER_BYTES, last.first, lambda damage: self._damaged(last, damage)):
-                last.stop = record.first + record.count
-
-    def _opened(self, segment: Segment) -> Segment:
-        if segment.file is None:
-            segment.file = self._files.map(segment.name)
-        return segment
-
-    def _damaged(self, segment: Segment, damage: Damage) -> None:
-        """Keep a copy of damaged bytes, once, and say so."""
-        where = (segment.number, damage.start)
-        if where in self._reported or segment.file is None:
-            return
-        self._reported.add(where)
-        size = damage.stop - damage.start
-        data = bytes(segment.file.buffer[damage.start : damage.stop]).rstrip(b"\0")
-        if damage.torn_tail:
-            self.recovery.torn_bytes += len(data)
-            self._report(f"{segment.name} ends in the middle of a record ({len(data)} bytes from offset {damage.start} on): cut off")
-        else:
-            self.recovery.damaged_bytes += size
-            self._report(f"{segment.name} is damaged at offset {damage.start} ({size} bytes): set aside, what follows is intact")
-        self._set_aside(f"{segment.name}.{damage.start:08x}{CORRUPT_SUFFIX}", data)
-
-    def _set_aside(self, name: str, data: bytes) -> None:
-        try:
-            if data and name not in self._files.names():
-                self._files.replace(name, data)
-        except OSError as error:
-            self._report(f"damaged bytes could not be kept as {name} ({error})")
-
-    def _set_aside_file(self, name: str) -> None:
-        self._set_aside(name + CORRUPT_SUFFIX, self._files.read(name))
-        self._files.remove(name)
-
-    def _report(self, problem: str) -> None:
-        self.recovery.problems.append(problem)
-        _log.warning("%s: %s", self._name, problem)
+            for start, stop in positions.settled.gaps(segment.first, segment.stop):
+                recovery.backlog += stop - start
+                recovery.in_flight += positions.taken.count(start, stop)
 
     # --- writing ------------------------------------------------------------------------------------------------------
 
@@ -260,11 +227,12 @@ class Spool:
         used = segment.used
         if size < WRITE_BYTES:
             # `encode_record` written out, because a call and a tuple cost here.
-            checked = _pack_checked(size - PREAMBLE_BYTES, VERSION, flags, 0, count, number, time, len(meta), 0) + meta + payload
+            checked = _pack_checked(size - PREAMBLE_BYTES, VERSION, flags, 0, count, number, time, len(meta), number - segment.stop)
+            checked += meta + payload
             segment.buffer[used : used + size] = _pack_crc(_crc32(checked)) + checked
         else:
             # The head goes last: until it is there, the place still says that nothing follows.
-            head, _ = encode_record(number, count, flags, time, meta, payload)
+            head, _ = encode_record(number, count, flags, time, meta, payload, number - segment.stop)
             self._write(segment, used + len(head), payload)
             self._write(segment, used, head)
         segment.used = used + (size + 7 & -8)
@@ -283,41 +251,67 @@ class Spool:
     def _write(self, segment: Segment, offset: int, data: bytes) -> None:
         if segment.file is None:
             raise SpoolError(f"{self._name}: the spool is closed")
-        segment.file.write(offset, data)
+        try:
+            segment.file.write(offset, data)
+        except OSError as error:
+            raise self._refused(error) from error
 
     def _roll(self, size: int) -> Segment:
         """Seal the current segment and begin a new one with room for `size` bytes."""
-        if self._unsynced_segments:
-            # Two segments' worth that the disk has not got yet: now the writer waits for it, or memory would not be bounded.
-            self._sync_sealed()
-        fresh = self._begin(size)
+        if self._unsynced_segments and not self._sync_sealed():
+            # Two segments' worth that the disk has not got yet: the writer waits for it, or memory would not be bounded.
+            self._write_again()
+        fresh = self._begin(size, self._next)
+        sealed = self._current
         self._seal()
         self._segments.append(fresh)
         self._current = fresh
+        if sealed is not None:
+            self._drop_if_settled(sealed)
         return fresh
 
-    def _begin(self, size: int) -> Segment:
-        number = self._segments[-1].number + 1 if self._segments else 0
-        header = encode_header(number, self._next, self._prefix)
-        name = segment_name(number)
+    def _begin(self, size: int, first: int, suffix: str = "") -> Segment:
+        if self._closed:
+            raise SpoolError(f"{self._name}: the spool is closed; the message was not accepted")
+        self._remove_files()
+        number = self._next_segment
+        self._next_segment += 1
+        skipped = max(0, first - (self._written if self._current is None else self._current.stop))
+        segment = Segment(number, first, self._prefix, max(self._segment_bytes, HEADER_BYTES + size + ROOM_BEHIND), skipped)
+        name = segment.name + suffix
         try:
-            file = self._files.create(name, max(self._segment_bytes, HEADER_BYTES + size + ALIGNMENT + END_BYTES))
-            file.write(0, header)
+            segment.file = self._files.create(name, segment.size)
+            segment.buffer = segment.file.buffer
+            segment.file.write(0, encode_header(number, first, self._prefix, skipped))
+            # Once per segment, so that a power cut that takes records never takes the ids of those that it leaves.
+            segment.file.sync()
             self._files.sync_folder()
         except OSError as error:
-            self._last_error = str(error)
-            if error.errno in _NO_ROOM:
-                raise SpoolFull(f"{self._name}: no room on the disk for the spool ({error}); the message was not accepted") from error
-            raise SpoolError(f"{self._name}: the spool cannot be written ({error}); the message was not accepted") from error
-        decoded = decode_header(header)
-        if decoded is None:
-            raise SpoolError(f"{self._name}: a segment header could not be read back")
-        segment = Segment(decoded, name)
+            self._undo(segment, name)
+            raise self._refused(error) from error
+        self._failing = self._suspect
         segment.sealed = False
-        segment.file = file
-        segment.size = len(file.buffer)
-        segment.buffer = file.buffer
         return segment
+
+    def _undo(self, segment: Segment, name: str) -> None:
+        """A segment that could not be made takes no room."""
+        if segment.file is None:
+            return
+        segment.shut()
+        try:
+            self._files.remove(name)
+        except OSError as error:
+            self._note_failure(error)
+
+    def _refused(self, error: OSError) -> SpoolFull | SpoolError:
+        self._note_failure(error)
+        if error.errno in _NO_ROOM:
+            return SpoolFull(f"{self._name}: no room on the disk for the spool ({error}); the message was not accepted")
+        return SpoolError(f"{self._name}: the spool cannot be written ({error}); the message was not accepted")
+
+    def _note_failure(self, error: OSError) -> None:
+        self._failing = True
+        self._last_error = str(error)
 
     def _seal(self) -> None:
         """End the current segment. It goes to the disk with the next sync, before what follows it."""
@@ -325,23 +319,48 @@ class Spool:
         if segment is None or segment.file is None:
             return
         self._current = None
+        self._written = segment.stop
         end = joined(encode_record(segment.stop, 0, FLAG_END, 0.0, b"", b""))
-        segment.file.write(segment.used, end)
-        segment.used += len(end)
+        try:
+            segment.file.write(segment.used, end)
+            segment.used += len(end)
+        except OSError as error:  # the mark is a help for recovery, not needed
+            self._note_failure(error)
         segment.sealed = True
         self._unsynced_segments.append(segment)
 
-    def _sync_sealed(self) -> None:
-        """Bring sealed segments to the disk. Raises nothing: after a failure the next `_sync` writes everything again."""
-        try:
-            for segment in self._unsynced_segments:
-                if segment.file is not None:
-                    segment.file.sync()
+    def _sync_sealed(self) -> bool:
+        """Bring sealed segments to the disk, under the lock. False if the disk failed: then everything must be written again."""
+        sealed = list(self._unsynced_segments)
+        if not self._sync_files([segment.file for segment in sealed if segment.file is not None]):
+            return False
+        for segment in sealed:
+            self._on_disk(segment.stop)
+            self._synced_segment(segment)
+        return True
+
+    def _sync_files(self, files: Sequence[MappedFile]) -> bool:
+        """Sync all of `files`; False if that, or a sync before that has not been made good, failed."""
+        with self._disk:
+            if self._suspect:
+                return False
+            try:
+                for file in files:
+                    file.sync()
                     self._syncs += 1
-                self._on_disk(segment.stop)
-            self._unsynced_segments.clear()
-        except OSError as error:
-            self._sync_failed(error)
+            except OSError as error:
+                self._suspect = True
+                self._sync_failures += 1
+                self._note_failure(error)
+                _log.error("%s: the disk failed to store messages (%s); they are written again to another segment", self._name, error)
+                return False
+            return True
+
+    def _synced_segment(self, segment: Segment) -> None:
+        """A sealed segment is on the disk; if it is read again, it is read from there."""
+        if segment in self._unsynced_segments:
+            self._unsynced_segments.remove(segment)
+            self._shut(segment)
 
     def _on_disk(self, number: int) -> None:
         """Every message below `number` is on the disk."""
@@ -377,91 +396,105 @@ class Spool:
 
     def _sync(self) -> None:
         with self._lock:
-            number, suspect = self._next, self._suspect
+            if self._closed:
+                raise self._too_late()
+            number = self._next
             sealed = list(self._unsynced_segments)
             files = [segment.file for segment in [*sealed, self._current] if segment is not None and segment.file is not None]
+            self._syncing_files = files
+        synced = False
         try:
-            if suspect:
-                raise OSError(self._last_error)
-            for file in files:
-                file.sync()
-        except OSError as error:
-            if not suspect:
-                self._sync_failed(error)
+            synced = self._sync_files(files)
+        finally:
+            with self._lock:
+                self._syncing_files = ()
+                for file in self._to_close:
+                    file.close()
+                self._to_close.clear()
+                if synced:
+                    for segment in sealed:
+                        self._synced_segment(segment)
+                    self._on_disk(number)
+                    self._failing = self._suspect
+        if not synced:
             self._write_again()
-            return
-        with self._lock:
-            self._syncs += len(files)
-            self._unsynced_segments = [segment for segment in self._unsynced_segments if segment not in sealed]
-            self._on_disk(number)
 
     def _write_again(self) -> None:
         """After a failed sync its file is never believed again: what was not synced goes into a new segment."""
         with self._lock:
+            if not self._suspect:
+                return
+            if self._closed:
+                raise self._too_late()
             number = self._next
+            records = list(self._unsynced) if self._careful else self._read_unsynced()
             try:
-                records = list(self._unsynced) if self._careful else self._read_unsynced()
-                if records:
-                    self._replace_current(records, number)
+                fresh = self._rewritten(records) if records else None
             except (OSError, SpoolFull, SpoolError) as error:
                 raise SpoolError(
-                    f"{self._name}: the disk refuses to store messages ({error}); whether they are delivered is unknown"
+                    f"{self._name}: the disk refuses to store messages ({self._last_error}); whether they are delivered is unknown"
                 ) from error
-            self._suspect = False
-            self._durable = max(self._durable, number)
+            self._abandon(fresh, number)
+
+    def _too_late(self) -> SpoolError:
+        return SpoolError(f"{self._name}: the spool was closed before the disk had the message; whether it is delivered is unknown")
 
     def _read_unsynced(self) -> list[Written]:
         """What was written since the last successful sync, out of the mapped files."""
         written: list[Written] = []
         for segment in self._segments:
             if segment.file is not None and segment.stop > self._durable:
-                for _, record in segment.records(HEADER_BYTES, segment.first, partial(self._damaged, segment)):
-                    if record.first >= self._durable:
+                for _, record in segment.items(HEADER_BYTES):
+                    if isinstance(record, Record) and record.first >= self._durable:
                         meta = orjson.dumps(record.meta) if record.meta is not None else b""
                         flags = FLAG_ERROR if record.is_error else 0
                         written.append((record.first, record.count, flags, record.time, meta, record.payload))
         return written
 
-    def _replace_current(self, records: list[Written], stop: int) -> None:
-        first = records[0][0]
-        segment = self._begin_again(records, first, stop)
-        self._current = segment
-        for abandoned in self._segments:
-            if abandoned.stop > first:  # what is trusted of it ends where the new one begins
-                abandoned.stop = max(abandoned.first, first)
-                abandoned.sealed = True
-        self._segments.append(segment)
-        self._unsynced.clear()
-        self._unsynced_segments.clear()
-        self._remove_settled()
-
-    def _begin_again(self, records: list[Written], first: int, stop: int) -> Segment:
-        following, self._next = self._next, first
-        whole = [joined(encode_record(*record)) for record in records]
+    def _rewritten(self, records: list[Written]) -> Segment:
+        """A new segment with `records`, on the disk. It gets its name only then: a crash before finds the old ones as they are."""
+        stop = first = records[0][0]
+        parts = []
+        for record in records:
+            parts.append(joined(encode_record(*record, record[0] - stop)))
+            stop = record[0] + record[1]
+        segment = self._begin(sum(map(len, parts)), first, TEMPORARY_SUFFIX)
+        temporary = segment.name + TEMPORARY_SUFFIX
         try:
-            segment = self._begin(sum(map(len, whole)))
-        finally:
-            self._next = following
-        for data in whole:
-            self._write(segment, segment.used, data)
-            segment.used += len(data)
-        segment.stop = stop
-        try:
+            for data in parts:
+                self._write(segment, segment.used, data)
+                segment.used += len(data)
+            segment.stop = stop
             if segment.file is not None:
                 segment.file.sync()
-        except OSError as error:
-            self._sync_failed(error)
-            self._shut(segment)
-            self._files.remove(segment.name)
+            self._files.rename(temporary, segment.name)
+            self._files.sync_folder()
+        except (OSError, SpoolError, SpoolFull) as error:
+            if isinstance(error, OSError):
+                self._note_failure(error)
+            self._undo(segment, temporary)
             raise
         self._syncs += 1
         return segment
 
-    def _sync_failed(self, error: OSError) -> None:
-        self._suspect = True
-        self._sync_failures += 1
-        self._last_error = str(error)
-        _log.error("%s: the disk failed to store messages (%s); they are written again to another segment", self._name, error)
+    def _abandon(self, fresh: Segment | None, number: int) -> None:
+        """Nothing of the unsynced segments is believed from where `fresh` begins; it is the current one from now on."""
+        first = number if fresh is None else fresh.first
+        if fresh is None and self._current is not None:
+            self._written = self._current.stop
+        for segment in self._segments:
+            segment.sealed = True
+            segment.stop = max(segment.first, min(segment.stop, first))
+        self._current = fresh
+        if fresh is not None:
+            self._segments.append(fresh)
+        doubtful, self._unsynced_segments = self._unsynced_segments, []
+        for segment in doubtful:
+            self._shut(segment)
+        self._unsynced.clear()
+        self._suspect = self._failing = False
+        self._durable = max(self._durable, number)
+        self._remove_settled()
 
     # --- reading ------------------------------------------------------------------------------------------------------
 
@@ -469,45 +502,43 @@ class Spool:
         """Go on reading at the record that is written next: its first message will be `number`."""
         segment = self._current
         if segment is not None:
-            self._cursor = (segment.number, segment.used, number)
+            self._reader.cursor = (segment.number, segment.used, number)
         else:
-            self._cursor = (self._segments[-1].number + 1 if self._segments else 0, HEADER_BYTES, number)
+            self._reader.cursor = (self._next_segment, HEADER_BYTES, number)
 
     def read(self, max_bytes: int) -> list[tuple[Record, str]]:
-        """The next records, some `max_bytes` of them, that have messages which are not settled, each with its id prefix."""
-        found: list[tuple[Record, str]] = []
-        size = 0
-        for segment in self._unread():
-            if self._cursor[0] != segment.number:
-                self._cursor = (segment.number, HEADER_BYTES, self._cursor[2])
-            number, offset, expected = self._cursor
-            self._opened(segment)
-            scanned = segment.records(offset, segment.first, partial(self._damaged, segment))
-            for behind, record in scanned:
-                stop = record.first + record.count
-                self._cursor = (number, behind, max(expected, stop))
-                # What was written again after a failed sync stands twice; what is settled needs no sending.
-                if record.first >= expected and not self._positions.settled.covers(record.first, stop):
-                    found.append((record, segment.prefix))
-                    size += len(record.payload)
-                    if size >= max_bytes:
-                        return found
-                expected = max(expected, stop)
-            if segment is self._current:
-                break
-            self._cursor = (number + 1, HEADER_BYTES, expected)
-            self._shut(segment)
-        return found
+        """The next records, some `max_bytes` of them, that have messages which are not settled, each with its id prefix.
 
-    def _unread(self) -> list[Segment]:
-        return [segment for segment in self._segments if segment.number >= self._cursor[0]]
+        Raises SpoolError if the disk cannot be read now.
+        """
+        # After a failed sync the pages that were not on the disk may have changed; they are read when they were written again.
+        below = self._durable if self._suspect else NUMBER_MAX
+        try:
+            found, finished = self._reader.read(self._segments, self._current, max_bytes, below)
+        except OSError as error:
+            self._note_failure(error)
+            raise SpoolError(f"{self._name}: the spool cannot be read now ({error}); its messages wait") from error
+        for segment in finished:
+            self._shut(segment)
+            self._drop_if_settled(segment)
+        return found
 
     @property
     def read_to_end(self) -> bool:
         """Whether everything that was written has been read."""
         if self._current is not None:
-            return self._cursor[:2] >= (self._current.number, self._current.used)
-        return not self._unread()
+            return self._reader.cursor[:2] >= (self._current.number, self._current.used)
+        return not self._reader.unread(self._segments)
+
+    def take_absent(self) -> int:
+        """How many of the backlog turned out, in `read` since the last call, to be lost or never to have been: nobody need wait."""
+        absent, self._reader.absent = self._reader.absent, 0
+        return absent
+
+    @property
+    def former_bytes(self) -> int:
+        """Bytes that former processes have left and that have not been read."""
+        return self._reader.bytes_left(segment for segment in self._segments if segment.number < self._first_own)
 
     def unsettled(self, record: Record) -> Iterator[tuple[int, int]]:
         """The parts of a record that are not settled, as positions within it."""
@@ -527,22 +558,21 @@ class Spool:
     def settle(self, first: int, count: int) -> None:
         """These messages are done with; their segment goes when it holds no others."""
         self._positions.note(SETTLED, first, count)
-        segment = self._segment_of(first)
-        if segment is not None and segment.sealed and self._positions.settled.covers(segment.first, segment.stop):
-            self._drop(segment)
+        at = bisect_right(self._segments, first, key=attrgetter("first")) - 1
+        if at >= 0:
+            self._drop_if_settled(self._segments[at])
 
     def write_positions(self) -> None:
         """Bring what was taken and settled to the operating system: one write for all of it."""
         self._positions.write()
 
-    def _segment_of(self, number: int) -> Segment | None:
-        at = bisect_right([segment.first for segment in self._segments], number) - 1
-        return self._segments[at] if at >= 0 else None
-
     def _remove_settled(self) -> None:
         for segment in list(self._segments):
-            if segment.sealed and segment.stop >= segment.first and self._positions.settled.covers(segment.first, segment.stop):
-                self._drop(segment)
+            self._drop_if_settled(segment)
+
+    def _drop_if_settled(self, segment: Segment) -> None:
+        if segment.sealed and self._positions.settled.covers(segment.first, segment.stop):
+            self._drop(segment)
 
     def _drop(self, segment: Segment) -> None:
         # What says that its messages are settled must be with the operating system before the segment goes, or a crash
@@ -552,16 +582,28 @@ class Spool:
         if segment in self._unsynced_segments:
             self._unsynced_segments.remove(segment)
         self._shut(segment)
-        try:
-            self._files.remove(segment.name)
-        except OSError as error:
-            self._last_error = str(error)
-            _log.warning("%s: %s could not be removed (%s); it is removed at the next start", self._name, segment.name, error)
+        self._to_remove.append(segment.name)
+        self._remove_files()
+        self._positions.write()  # on a full disk there may be room only now
+
+    def _remove_files(self) -> None:
+        """Remove the files of settled segments; what fails is tried again with the next one."""
+        for name in list(self._to_remove):
+            try:
+                self._files.remove(name)
+                self._to_remove.remove(name)
+            except OSError as error:
+                self._note_failure(error)
+                _log.warning("%s: %s could not be removed (%s); it is tried again", self._name, name, error)
+                return
 
     def _shut(self, segment: Segment) -> None:
-        if segment.file is not None and segment is not self._current and segment not in self._unsynced_segments:
-            segment.file.close()
+        if segment is self._current or segment in self._unsynced_segments:
+            return
+        if segment.file is not None and segment.file in self._syncing_files:
+            self._to_close.append(segment.file)
             segment.file = None
+        segment.shut()
 
     # --- closing ------------------------------------------------------------------------------------------------------
 
@@ -569,23 +611,36 @@ class Spool:
         """Sync, write the positions, cut the current segment to its size, give up the ownership."""
         if self._closed:
             return
-        self._closed = True
         try:
-            current = self._current
-            self._seal()
-            self._sync_sealed()
-            if current is not None and current.file is not None:
-                current.file.close(current.used)
-                current.file = None
-            if self._unsynced:
-                self._write_again()
-            self._remove_settled()
-            self._positions.snapshot(self._segments[0].first if self._segments else self._next)
-        except (OSError, SpoolError) as error:
+            self._end()
+        except (OSError, SpoolError, SpoolFull) as error:
             self._last_error = str(error)
             _log.error("%s: closing the spool: %s; what was stored stays stored", self._name, error)
         finally:
+            self._closed = True
             self._release()
+
+    def _end(self) -> None:
+        self._positions.write()
+        if not self._disk.acquire(timeout=CLOSE_PATIENCE):
+            raise SpoolError("the disk has not answered for a while")
+        self._disk.release()
+        last = self._current
+        if last is not None and last.used == HEADER_BYTES:  # nothing was written to it
+            self._current = None
+            self._segments.remove(last)
+            last.shut()
+            self._files.remove(last.name)
+            last = None
+        self._seal()
+        if not self._sync_sealed():
+            self._write_again()
+        elif last is not None and last.file is not None:
+            last.file.close(last.used)
+            last.file = None
+        self._durable = self._next
+        self._remove_settled()
+        self._positions.snapshot(self._segments[0].first if self._segments else self._next)
 
     def forget(self) -> None:
         """In a forked child: let go of everything without touching what belongs to the parent."""
@@ -593,23 +648,24 @@ class Spool:
         self._release()
 
     def _release(self) -> None:
+        self._current = None
+        self._unsynced_segments = []
         for segment in self._segments:
-            if segment.file is not None:
-                segment.file.close()
-                segment.file = None
+            self._shut(segment)
         self._positions.close()
         self._files.unlock()
 
     def statistics(self) -> SpoolStatistics:
         """The spool now."""
-        sizes = [len(segment.file.buffer) if segment.file is not None else self._segment_bytes for segment in self._segments]
         return SpoolStatistics(
             segments=len(self._segments),
-            disk_bytes=sum(sizes),
+            disk_bytes=sum(segment.size for segment in self._segments),
             next_number=self._next,
             syncs=self._syncs,
             sync_failures=self._sync_failures,
             position_failures=self._positions.failures,
             damaged_bytes=self.recovery.damaged_bytes,
+            lost_messages=self.recovery.lost,
+            failing=self._failing,
             last_error=self._last_error,
         )

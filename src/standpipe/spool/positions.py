@@ -17,6 +17,7 @@ import orjson
 
 from standpipe.spool.errors import SpoolTooNew
 from standpipe.spool.files import AppendFile, FileSystem
+from standpipe.spool.format import NUMBER_MAX
 from standpipe.spool.intervals import Intervals
 
 SNAPSHOT: Final = "positions"
@@ -40,11 +41,12 @@ class Positions:
         self._files = files
         self._journal: AppendFile | None = None
         self._journal_bytes = 0
+        self._stale = False  # the journal may end within an entry, which would hide what comes after: a new snapshot first
         self._waiting: list[bytes] = []
         self.failures = 0
 
     def load(self, report: Callable[[str], None]) -> None:
-        """Read what there is; what is damaged counts as missing and is reported."""
+        """Read what there is; what is damaged counts as missing and is reported. Raises SpoolTooNew. Changes no file."""
         names = self._files.names()
         if SNAPSHOT in names:
             self._load_snapshot(self._files.read(SNAPSHOT), report)
@@ -54,23 +56,34 @@ class Positions:
     def _load_snapshot(self, data: bytes, report: Callable[[str], None]) -> None:
         head, _, body = data.partition(b"\n")
         version, _, crc = head.partition(b" ")
-        if version.isdigit() and int(version) > VERSION:
-            raise SpoolTooNew(f"the positions are of version {int(version)}, this Standpipe knows {VERSION}; nothing was touched")
-        if crc != b"%08x" % zlib.crc32(body):
+        try:
+            if crc != _checksum(version, body):
+                raise ValueError("checksum")
+            if int(version) > VERSION:
+                raise SpoolTooNew(f"the positions are of version {int(version)}, this Standpipe knows {VERSION}; nothing was touched")
+            content = orjson.loads(body)
+            for name, target in (("settled", self.settled), ("taken", self.taken)):
+                for start, stop in content[name]:
+                    self._add(target, start, stop)
+        except (ValueError, TypeError, LookupError):
             report("the position file is damaged; messages that were delivered may be delivered again")
-            return
-        for name, target in (("settled", self.settled), ("taken", self.taken)):
-            for start, stop in orjson.loads(body).get(name, []):
-                target.add(start, stop)
 
     def _replay(self, data: bytes, report: Callable[[str], None]) -> None:
-        whole = len(data) - len(data) % _ENTRY.size
-        for at in range(0, whole, _ENTRY.size):
+        self._stale = len(data) % _ENTRY.size > 0
+        for at in range(0, len(data) - _ENTRY.size + 1, _ENTRY.size):
             crc, kind, first, count = _ENTRY.unpack_from(data, at)
-            if zlib.crc32(data[at + 4 : at + _ENTRY.size]) != crc:
-                report(f"the position journal is damaged from byte {at} on; messages that were delivered may be delivered again")
+            if zlib.crc32(data[at + 4 : at + _ENTRY.size]) != crc or kind not in (SETTLED, TAKEN) or first + count > NUMBER_MAX:
+                self._stale = True
+                if any(data[at:]):  # zeros are what a power cut leaves of a write that the disk never got
+                    report(f"the position journal is damaged from byte {at} on; messages that were delivered may be delivered again")
                 return
-            (self.settled if kind == SETTLED else self.taken).add(first, first + count)
+            self._add(self.settled if kind == SETTLED else self.taken, first, first + count)
+
+    @staticmethod
+    def _add(target: Intervals, start: int, stop: int) -> None:
+        if not 0 <= start <= stop <= NUMBER_MAX:
+            raise ValueError(f"{start} to {stop}")
+        target.add(start, stop)
 
     def note(self, kind: int, first: int, count: int) -> None:
         """Add a fact; it is written by the next `write`."""
@@ -78,22 +91,32 @@ class Positions:
         entry = struct.pack("<IQQ", kind, first, count)
         self._waiting.append(struct.pack("<I", zlib.crc32(entry)) + entry)
 
+    def dropped(self, before: int, skipped: int) -> int:
+        """So many numbers before `before` were given to messages that were dropped at once. How many were not known to be."""
+        first = max(0, before - skipped)
+        unknown = before - first - self.settled.count(first, before) if skipped else 0
+        if unknown:
+            self.note(SETTLED, first, before - first)
+        return unknown
+
     def write(self) -> None:
         """Append the facts to the journal. A disk that refuses them costs nothing but duplicates after a crash; it is counted."""
-        if not self._waiting:
+        if not self._waiting and not self._stale:
             return
-        data, self._waiting = b"".join(self._waiting), []
         try:
+            if self._stale or self._journal_bytes > JOURNAL_MAX:
+                self.snapshot()
+                return
             if self._journal is None:
                 self._journal = self._files.appending(JOURNAL)
+            data = b"".join(self._waiting)
+            self._waiting.clear()
             self._journal.append(data)
             self._journal_bytes += len(data)
-            if self._journal_bytes > JOURNAL_MAX:
-                self.snapshot()
         except OSError:
             self.failures += 1
-            # A half-written entry would hide those after it: the next write begins with a whole new snapshot.
-            self._journal_bytes = JOURNAL_MAX
+            self._stale = True
+            self._waiting.clear()  # the snapshot has them all
 
     def snapshot(self, below: int | None = None) -> None:
         """Write everything anew and begin an empty journal. Raises OSError; then the old files are still right."""
@@ -101,12 +124,15 @@ class Positions:
             self.settled.forget_below(below)
             self.taken.forget_below(below)
         body = orjson.dumps({"settled": list(self.settled), "taken": list(self.taken)})
-        self._files.replace(SNAPSHOT, b"%d %08x\n" % (VERSION, zlib.crc32(body)) + body)
+        version = b"%d" % VERSION
+        self._stale = True
+        self._files.replace(SNAPSHOT, version + b" " + _checksum(version, body) + b"\n" + body)
         self._waiting.clear()
         if self._journal is not None:
             self._journal.close()
             self._journal = None
         self._files.remove(JOURNAL)
+        self._stale = False
         self._journal_bytes = 0
 
     def close(self) -> None:
@@ -114,3 +140,7 @@ class Positions:
         if self._journal is not None:
             self._journal.close()
             self._journal = None
+
+
+def _checksum(version: bytes, body: bytes) -> bytes:
+    return b"%08x" % zlib.crc32(body, zlib.crc32(version))

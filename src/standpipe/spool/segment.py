@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Final
 
 from standpipe.spool.files import MappedFile
-from standpipe.spool.format import HEADER_BYTES, Damage, Header, Record, scan
+from standpipe.spool.format import HEADER_BYTES, Damage, End, Record, scan
 
 SUFFIX: Final = ".seg"
 CORRUPT_SUFFIX: Final = ".corrupt"
+TEMPORARY_SUFFIX: Final = ".tmp"
 
 
 def segment_name(number: int) -> str:
@@ -20,34 +21,53 @@ def segment_name(number: int) -> str:
 def segment_number(name: str) -> int | None:
     """The number in a file name, or None if it is not one of a segment."""
     stem = name.removesuffix(SUFFIX)
-    if len(stem) != 16 or stem + SUFFIX != name or stem != stem.lower():
+    if len(stem) != 16 or stem + SUFFIX != name or stem.strip("0123456789abcdef"):
         return None
-    try:
-        return int(stem, 16)
-    except ValueError:
-        return None
+    return int(stem, 16)
+
+
+def number_used(name: str) -> int | None:
+    """The segment number in the name of a segment, or of what was set aside or left over of one; it is not given out again."""
+    return segment_number(name[: 16 + len(SUFFIX)])
 
 
 class Segment:
-    """A segment that is being written or has been. `stop`: the number after its last message, as far as it is known."""
+    """A segment that is being written or has been.
 
-    __slots__ = ("buffer", "file", "first", "name", "number", "prefix", "sealed", "size", "stop", "used")
+    `stop` is the number after its last message, as far as it is known: what stands behind it in the file is not believed.
+    `skipped`: so many numbers before `first` belong to no message. `adjacent`: the next segment was made right after this one.
+    """
 
-    def __init__(self, header: Header, name: str) -> None:
-        self.number = header.segment
-        self.first = header.first
-        self.prefix = header.prefix
-        self.name = name
-        self.stop = header.first
-        self.used = HEADER_BYTES
-        self.size = 0  # of the file while it is written
+    __slots__ = ("adjacent", "buffer", "file", "first", "loaded", "name", "number", "prefix", "sealed", "size", "skipped", "stop", "used")
+
+    def __init__(self, number: int, first: int, prefix: str, size: int, skipped: int = 0) -> None:
+        self.number = number
+        self.name = segment_name(number)
+        self.first = first
+        self.prefix = prefix
+        self.skipped = skipped
+        self.stop = first
+        self.size = size
+        self.used = HEADER_BYTES  # while it is written: where the next record goes
         self.sealed = True
-        self.file: MappedFile | None = None
-        self.buffer = memoryview(b"")  # the file's, while it is written
+        self.adjacent = True
+        self.file: MappedFile | None = None  # while it is written, and until it has been synced
+        self.buffer = memoryview(b"")
+        self.loaded = False  # whether `buffer` holds its bytes
 
-    def records(self, offset: int, expected: int, damaged: Callable[[Damage], None]) -> Iterator[tuple[int, Record]]:
-        """The intact records from `offset` on, each with the offset behind it. The file must be open."""
-        if self.file is None:
-            raise ValueError(f"segment {self.name} is not open")
-        stop = self.used if not self.sealed else len(self.file.buffer)
-        return scan(self.file.buffer, offset, stop, expected, damaged)
+    def items(self, offset: int) -> Iterator[tuple[int, Record | Damage | End]]:
+        """What stands in it from `offset` on, each with the offset behind it. It must be loaded."""
+        return scan(self.buffer, offset, len(self.buffer) if self.sealed else self.used, self.first)
+
+    def load(self, data: bytes) -> None:
+        """Hold the bytes of the file, for reading."""
+        self.buffer = memoryview(data)
+        self.loaded = True
+
+    def shut(self) -> None:
+        """Let go of the bytes, and of the file."""
+        self.buffer = memoryview(b"")
+        self.loaded = False
+        if self.file is not None:
+            self.file.close()
+            self.file = None
