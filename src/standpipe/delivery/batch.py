@@ -48,19 +48,21 @@ class Batch:
     Not thread-safe; do not keep it after `_send_batch` has returned.
     """
 
-    __slots__ = ("attempts", "born", "count", "due", "epoch", "first_attempt", "slices", "tries", "unknown")
+    __slots__ = ("attempts", "born", "count", "due", "epoch", "first_attempt", "holds", "slices", "tries", "unknown")
 
-    def __init__(self, slices: list[Slice], count: int) -> None:
+    def __init__(self, slices: list[Slice], count: int, *, holds: bool = True) -> None:
         self.slices = slices
         self.count = count
         # For the engine. attempts: failed ones since the last reset; tries: all that failed; epoch: the connection of the
-        # last failure; born: the connection of the first one (-1: none); unknown: an attempt may have arrived.
+        # last failure; born: the connection of the first one (-1: none); unknown: an attempt may have arrived; holds: if keys
+        # of it are busy, it is because of it.
         self.attempts = 0
         self.tries = 0
         self.epoch = 0
         self.born = -1
         self.due = 0.0
         self.unknown = False
+        self.holds = holds
         self.first_attempt: float | None = None
 
     # --- for authors of producers -------------------------------------------------------------------------------------
@@ -163,7 +165,7 @@ class Batch:
         return wall_offset(self.slices[0][0]._origin.clock) if self.slices else 0.0
 
     def _with(self, slices: list[Slice], count: int) -> Batch:
-        made = Batch(slices, count)
+        made = Batch(slices, count, holds=self.holds)
         made.attempts, made.tries, made.epoch, made.born = self.attempts, self.tries, self.epoch, self.born
         made.due, made.unknown, made.first_attempt = self.due, self.unknown, self.first_attempt
         return made

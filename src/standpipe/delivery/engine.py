@@ -373,7 +373,7 @@ class Engine:
         with self.lock:
             batches = self.schedule.expired(now - deadline)
             if slices := self.queue.take_expired(now - deadline):
-                batches.append(Batch(slices, count_of(slices)))
+                batches.append(Batch(slices, count_of(slices), holds=False))
             if not batches:
                 return
             self.under_way += batches
@@ -433,6 +433,7 @@ class Engine:
     def _everything_due(self) -> None:
         now = self.clock.monotonic()
         self._paused_until = min(self._paused_until, now)
+        self._sweep_at = min(self._sweep_at, now)  # what has expired must not be sent because it is due
         if self.breaker.state is not BreakerState.CLOSED:
             self.breaker = self.breaker.due(now)
         for batch in self.schedule.waiting:
