@@ -34,7 +34,8 @@ class RootConfig(BaseModel):
 
     state_dir: str | None = Field(
         default=None,
-        description="folder for spools, dead letters and checkpoints; default: standpipe in the XDG state folder (~/.local/state/standpipe)",
+        description="folder for spools, dead letters and checkpoints, relative to the working folder as all paths are; "
+        "default: standpipe in the XDG state folder (~/.local/state/standpipe)",
     )
 
 
@@ -56,7 +57,7 @@ class Plan:
         if override is not None:
             return Path(override)
         if self.root.state_dir is not None:
-            return self.path.parent / Path(self.root.state_dir).expanduser()
+            return Path(self.root.state_dir).expanduser()
         return default_state_dir()
 
 

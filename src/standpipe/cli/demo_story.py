@@ -18,6 +18,7 @@ from standpipe.cli.demo_setup import LINES_PER_SECOND, Scene
 from standpipe.cli.ledger_text import ledger_lines
 from standpipe.cli.output import printable, program
 from standpipe.cli.progress import LiveProgress
+from standpipe.cli.stop_signals import StopSignals
 from standpipe.delivery.breaker import BreakerState
 
 TELL_EVERY = 2.0
@@ -27,14 +28,14 @@ TELL_EVERY = 2.0
 class Story:
     """Watches the two destinations and says what happens to them. A context manager around the run."""
 
-    def __init__(self, console: Console, scene: Scene) -> None:
+    def __init__(self, console: Console, scene: Scene, signals: StopSignals) -> None:
         self._console = console
         self._scene = scene
+        self._signals = signals
         self._live = LiveProgress(console) if console.is_terminal and not console.is_dumb_terminal else None
         self._started = time.monotonic()
         self._told = 0.0
         self._down_since: tuple[float, int] | None = None
-        self._catching_up = 0
         self._sources_ended = False
 
     def begin(self) -> None:
@@ -91,7 +92,7 @@ class Story:
             self._tell(f"archive was not disturbed: {archived - before:,} more were delivered meanwhile")
 
     def _watch_the_sources(self, application: Application) -> None:
-        if application.finished and not self._sources_ended:
+        if application.finished and not self._sources_ended and not self._signals.received:
             self._sources_ended = True
             self._tell("both logs are read to their end, and every message has arrived")
 
@@ -109,12 +110,10 @@ class Story:
 
     # --- the end ------------------------------------------------------------------------------------------------------
 
-    def end(self, ledger: Ledger, count: Count, interrupted: bool) -> None:
+    def end(self, ledger: Ledger, count: Count | None) -> None:
         """What became of every message, by Standpipe's own count and by counting the files; and what to look at now."""
         self._say("\n" + "\n".join(ledger_lines(ledger)) + "\n")
-        if interrupted:
-            self._say("Stopped before its end: the counts below show what had been read until then.")
-        self._say(self._counted(count))
+        self._say("Stopped before its end: what had been read until then is above.\n" if count is None else self._counted(count))
         self._say(self._next())
 
     def _counted(self, count: Count) -> str:

@@ -71,10 +71,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = GlobalOptions()
     try:
         code = _invoke(arguments, options)
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
         return code
     except BaseException as error:
-        if options.debug and not isinstance(error, SystemExit):
+        if options.debug and sys.stderr is not None and not isinstance(error, SystemExit):
             with contextlib.suppress(OSError):
                 traceback.print_exception(error)
         return _tell(error)

@@ -6,35 +6,32 @@ Standard output belongs to data and results that were asked for, standard error 
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import shutil
 import sys
 from collections.abc import Iterable, Sequence
-from typing import Any, TextIO
+from typing import Any
 
 
 def prepare_streams() -> None:
-    """Make standard output and standard error usable, also when they are closed or cannot show every character."""
-    for descriptor, name in ((1, "stdout"), (2, "stderr")):
-        if getattr(sys, name) is None:
-            setattr(sys, name, _nowhere(descriptor))
-        stream = getattr(sys, name)
-        if hasattr(stream, "reconfigure"):
+    """Make the standard streams safe to use, also when they are closed or cannot show every character."""
+    for descriptor, wrong_way in ((0, os.O_WRONLY), (1, os.O_RDONLY), (2, os.O_RDONLY)):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            # Otherwise a file opened later would take its place, and be read as input or get what is written to the terminal.
+            # It is opened the wrong way round: using it must fail, as it would have.
+            os.open(os.devnull, wrong_way)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-
-
-def _nowhere(descriptor: int) -> TextIO:
-    """Also occupies the descriptor, so that no file opened later gets what is written to it by habit."""
-    with contextlib.suppress(OSError):
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        if nowhere != descriptor:
-            os.dup2(nowhere, descriptor)
-            os.close(nowhere)
-    return open(os.devnull, "w", encoding="utf-8")
 
 
 def say(text: str) -> None:
     """One or more lines on standard error, control characters escaped; never fails, because nobody could be told."""
+    if sys.stderr is None:
+        return
     with contextlib.suppress(OSError, ValueError):
         print(printable(text), file=sys.stderr, flush=True)
 

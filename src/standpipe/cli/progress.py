@@ -8,7 +8,7 @@ import logging
 import sys
 import time
 from types import TracebackType
-from typing import Protocol, Self, TextIO
+from typing import Protocol, Self, TextIO, cast
 
 from rich.console import Console
 from rich.live import Live
@@ -155,7 +155,7 @@ def condition(statistics: ProducerStatistics) -> str:
 def choose_progress(plan: Plan, *, wanted: bool) -> Progress:
     """The live table if it is wanted, there is a terminal that can show it, and no producer writes to that terminal itself."""
     console = Console(stderr=True, highlight=False)
-    writes_itself = sys.stdout.isatty() and any(kind is ConsoleProducer for kind, _ in plan.producers.values())
+    writes_itself = sys.stdout is not None and sys.stdout.isatty() and any(kind is ConsoleProducer for kind, _ in plan.producers.values())
     if wanted and console.is_terminal and not console.is_dumb_terminal and not writes_itself:
         return LiveProgress(console)
-    return LoggedProgress(sys.stderr)
+    return LoggedProgress(cast(TextIO, console.file))  # which also exists where there is no standard error

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from standpipe.app.application import Application
 from standpipe.app.ledger import Ledger
+from standpipe.cli.stdout_reader import StdoutReader
 from standpipe.cli.stop_signals import StopSignals
 
 TICK = 0.1
@@ -29,6 +30,7 @@ class Runner:
         self._signals = signals
         self._timeout = timeout
         self._watch = watch
+        self._reader = StdoutReader(application)
         self._ledger: Ledger | None = None
         self._failure: BaseException | None = None
 
@@ -36,10 +38,12 @@ class Runner:
         """Returns when everything has ended, with the ledger. Call it from the main thread."""
         try:
             self._application.start()
-            while not self._application.finished and not self._signals.wait(TICK):
+            while not self._application.finished and not self._signals.wait(TICK) and not self._reader.gone:
                 self._watch(self._application)
             if self._signals.received:
                 _log.info("%s: reading no more, delivering what is pending", self._signals.received[0].name)
+            elif not self._application.finished:
+                _log.warning("nobody reads the standard output any more: stopping")
         except BaseException:
             self._application.shutdown(0)
             raise
@@ -49,7 +53,7 @@ class Runner:
         # In a thread of its own, because it may wait for long and the next signal must be heard meanwhile.
         ending = threading.Thread(target=self._end, name="standpipe-shutdown", daemon=True)
         ending.start()
-        while ending.is_alive() and not self._signals.wait(TICK):
+        while ending.is_alive() and not self._signals.wait(TICK) and not self._reader.is_all_that_is_missing:
             self._watch(self._application)
         if ending.is_alive():
             self._stop_now(ending)
@@ -67,9 +71,10 @@ class Runner:
             self._signals.wake()
 
     def _stop_now(self, ending: threading.Thread) -> None:
-        _log.warning("%s: a second signal, stopping at once", self._signals.received[-1].name)
-        self.stopped_early = True
-        self._signals.let_through()
+        if self._signals.received:
+            _log.warning("%s: a second signal, stopping at once", self._signals.received[-1].name)
+            self.stopped_early = True
+            self._signals.let_through()
         until = time.monotonic() + GIVE_UP
         self._application.stop_now()
         ending.join(max(0.0, until - time.monotonic()))

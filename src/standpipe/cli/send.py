@@ -58,7 +58,7 @@ def send(
 def _message(text: str) -> dict[str, Any]:
     import orjson
 
-    raw = sys.stdin.buffer.read() if text == "-" else text.encode("utf-8", "surrogateescape")
+    raw = _standard_input() if text == "-" else text.encode("utf-8", "surrogateescape")
     where = "standard input" if text == "-" else "--json"
     try:
         message = orjson.loads(raw)
@@ -68,6 +68,12 @@ def _message(text: str) -> dict[str, Any]:
         found = {list: "a list", str: "a text", bool: "true or false", type(None): "null"}.get(type(message), "a number")
         raise CommandFailed(f'{where} is {found}; a message is an object such as \'{{"hello": "world"}}\'', ExitCode.USAGE)
     return message
+
+
+def _standard_input() -> bytes:
+    if sys.stdin is None:
+        raise CommandFailed("standard input is closed; give the message with --json", ExitCode.USAGE)
+    return sys.stdin.buffer.read()
 
 
 def _headers(given: list[str]) -> Mapping[str, str] | None:

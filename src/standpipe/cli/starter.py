@@ -11,7 +11,7 @@ STARTER = """\
 #   standpipe schema -o standpipe.schema.json, and this line makes your editor help you:
 # yaml-language-server: $schema=standpipe.schema.json
 
-# What must survive a restart: how far each agent has read. Relative to this file.
+# What must survive a restart: how far each agent has read. Relative, as all paths here, to the working folder.
 state_dir: standpipe-data/state
 
 agents:

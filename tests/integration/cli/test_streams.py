@@ -23,6 +23,13 @@ pipelines:
 """
 
 
+LINES = """\
+agents: [{type: stdin, name: lines}]
+producers: [{type: console, name: out, format: jsonl}]
+pipelines: [{name: p, from: lines, routes: [{to: out}]}]
+"""
+
+
 def _shell(command: str, folder: Path, **changes: str) -> subprocess.CompletedProcess[str]:
     """Run a line of shell in which `standpipe` is ours."""
     path = f"{Path(STANDPIPE[0]).parent}{os.pathsep}{os.environ['PATH']}"
@@ -59,14 +66,47 @@ def test_nothing_is_written_into_a_file_that_took_the_place_of_a_closed_output(t
     assert all("message" in json.loads(line) for line in lines[:-1])
 
 
-def test_closed_outputs_are_taken_so_that_no_file_opened_later_becomes_one(tmp_path: Path) -> None:
+def test_closed_streams_are_taken_so_that_no_file_opened_later_becomes_one(tmp_path: Path) -> None:
     code = (
         "import os; from standpipe.cli.output import prepare_streams; prepare_streams(); "
         "report = os.open('report', os.O_WRONLY | os.O_CREAT); "
-        "os.write(report, str([os.path.sameopenfile(n, os.open(os.devnull, os.O_WRONLY)) for n in (1, 2)]).encode())"
+        "os.write(report, str([os.path.sameopenfile(n, os.open(os.devnull, 0)) for n in (0, 1, 2)]).encode())"
     )
     assert _shell(f"'{sys.executable}' -c \"{code}\" <&- >&- 2>&-", tmp_path).returncode == 0
-    assert (tmp_path / "report").read_text() == "[True, True]"
+    assert (tmp_path / "report").read_text() == "[True, True, True]"
+
+
+def test_a_closed_standard_input_is_told(tmp_path: Path) -> None:
+    (tmp_path / "standpipe.yaml").write_text(LINES)
+    result = _shell("standpipe run --log-level error <&-", tmp_path)
+    assert (
+        "agent 'lines' met 1 problem; the last: standard input: cannot be read (Bad file descriptor); taken as its end\n" in result.stderr
+    )
+    result = _shell("standpipe send out --json - <&-", tmp_path)
+    assert (result.returncode, result.stderr) == (2, "standpipe: standard input is closed; give the message with --json\n")
+
+
+def test_messages_for_a_closed_standard_output_are_not_delivered(tmp_path: Path) -> None:
+    (tmp_path / "standpipe.yaml").write_text(LINES)
+    result = _shell("echo one | standpipe run >&-", tmp_path)
+    assert result.returncode == 1
+    assert (
+        "standpipe: producer 'out' left 1 message undelivered; the last error was Disconnected: the process has no stdout" in result.stderr
+    )
+
+
+@pytest.mark.parametrize("source", ["yes", "seq 2000000"])
+def test_when_the_reader_goes_away_the_run_ends_and_what_goes_elsewhere_is_delivered(source: str, tmp_path: Path) -> None:
+    text = LINES.replace("}]\npipelines", "}, {type: file, name: file, path: out.jsonl}]\npipelines").replace(
+        "{to: out}", "{to: out}, {to: file}"
+    )
+    (tmp_path / "standpipe.yaml").write_text(text)
+    result = _shell(f"{source} | standpipe run | head -n 1", tmp_path)
+    assert result.stdout.count("\n") == 1
+    assert "nobody reads the standard output any more: stopping\n" in result.stderr
+    assert "standpipe: producer 'out' left " in result.stderr
+    assert "producer 'file' left" not in result.stderr
+    assert "Traceback" not in result.stderr
 
 
 def test_a_full_disk_behind_standard_output_is_told(tmp_path: Path) -> None:
@@ -81,11 +121,7 @@ def test_characters_that_the_terminal_cannot_show_are_escaped(tmp_path: Path) ->
 
 
 def test_lines_from_standard_input_end_the_run_with_their_end(tmp_path: Path) -> None:
-    (tmp_path / "standpipe.yaml").write_text(
-        "agents: [{type: stdin, name: lines}]\n"
-        "producers: [{type: console, name: out, format: jsonl}]\n"
-        "pipelines: [{name: p, from: lines, routes: [{to: out}]}]\n"
-    )
+    (tmp_path / "standpipe.yaml").write_text(LINES)
     result = _shell("printf 'one\\ntwo' | standpipe run --quiet", tmp_path)
     assert [json.loads(line)["message"] for line in result.stdout.split("\n") if line] == ["one", "two"]
     assert (result.returncode, result.stderr) == (0, "")

@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import re
+import signal
 import sqlite3
 import subprocess
 import threading
@@ -14,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.cli.process import STANDPIPE, environment
+from tests.integration.cli.process import STANDPIPE, Process, environment
 
 SECONDS = "6"
 
@@ -99,6 +100,16 @@ def test_in_a_pipe_there_are_no_colours_and_on_a_terminal_no_line_is_too_wide(
     assert "\x1b" not in performances["pipe"][2]
     told = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", performances["terminal"][2]).replace("\r", "\n").split("\n")
     assert [line for line in told if len(line) > 80 and str(performances["terminal"][0]) not in line and "standpipe" not in line] == []
+
+
+def test_it_can_be_stopped_and_claims_nothing_then(tmp_path: Path) -> None:
+    with Process("demo", "--keep", "kept", folder=tmp_path) as process:
+        process.wait_until(lambda: " delivered " in process.out)
+        process.send(signal.SIGINT)
+        assert process.end(within=20) == 0
+        assert "Stopped before its end" in process.out
+        assert "every message has arrived" not in process.out
+        assert "the same" not in process.out.partition("It adds up")[2].partition("Look at it")[0]
 
 
 @pytest.mark.parametrize("where", ["pipe", "terminal"])
