@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Final
 
 import orjson
@@ -140,6 +140,14 @@ class Positions:
         if self._journal is not None:
             self._journal.close()
             self._journal = None
+
+
+def intact_entries(journal: bytes) -> Iterator[tuple[int, int, int]]:
+    """Kind, first number and count of every intact entry, also behind damage: none depends on another."""
+    for at in range(0, len(journal) - _ENTRY.size + 1, _ENTRY.size):
+        crc, kind, first, count = _ENTRY.unpack_from(journal, at)
+        if zlib.crc32(journal[at + 4 : at + _ENTRY.size]) == crc and kind in (SETTLED, TAKEN) and first + count <= NUMBER_MAX:
+            yield kind, first, count
 
 
 def _checksum(version: bytes, body: bytes) -> bytes:

@@ -96,7 +96,7 @@ class Finder:
         if number is None or not data.strip(b"\0"):  # made, and never written before the crash
             self._files.remove(name)
             return None
-        header = _reconstructed(number, data)
+        header = reconstructed(number, data)
         if header is not None:
             self.report(f"{name} has no readable header: its messages are delivered under new ids")
             return Segment(number, header.first, header.prefix, len(data))
@@ -152,8 +152,8 @@ class Finder:
     def set_aside(self, name: str, data: bytes) -> bool:
         """Keep `data` for people to look at, durably. False if the disk refuses."""
         try:
-            if data and name not in self._files.names():
-                self._files.replace(name, data)
+            if data:
+                keep_aside(self._files, name, data)
         except OSError as error:
             self.report(f"damaged bytes could not be kept as {name} ({error}); they stay in their segment")
             return False
@@ -172,7 +172,18 @@ class Finder:
         )
 
 
-def _reconstructed(number: int, data: bytes) -> Header | None:
+def keep_aside(files: FileSystem, name: str, data: bytes) -> str:
+    """Keep damaged bytes durably in `name`, or beside it if that holds others (of damage at the same place before a repair).
+    Returns the name; does nothing when they are there already. Raises OSError."""
+    names = files.names()
+    if name in names and files.read(name) != data:
+        name = f"{name.removesuffix(CORRUPT_SUFFIX)}.{blake2b(data, digest_size=8).hexdigest()}{CORRUPT_SUFFIX}"
+    if name not in names:
+        files.replace(name, data)
+    return name
+
+
+def reconstructed(number: int, data: bytes) -> Header | None:
     """A header for a segment that has lost its own. The ids cannot be known; they are the same at every start, at least."""
     for behind, item in scan(memoryview(data), HEADER_BYTES, len(data), 0):
         if isinstance(item, Record):
