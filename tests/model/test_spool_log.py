@@ -237,7 +237,8 @@ class SpoolMachine(RuleBasedStateMachine):
         at = data.draw(st.integers(0, len(content.rstrip(b"\0")) - 1))
         if at < HEADER_BYTES:
             at %= HEADER_BYTES // 2  # one of the two copies: without both the ids are lost
-        hit = {number for start, stop, record in self.layout(content) if start <= at < stop for number in range(record.first, record.first + record.count)}
+        records = [record for start, stop, record in self.layout(content) if start <= at < stop]
+        hit = {number for record in records for number in range(record.first, record.first + record.count)}
         self.files.flip(name, at * 8 + data.draw(st.integers(0, 7)))
         self.recover(self.records_if(lambda number: number not in hit and self.promised(number)), may_lose=hit)
 
@@ -277,21 +278,21 @@ class SpoolMachine(RuleBasedStateMachine):
             assert not (clean and again), "settled, closed in order, and yet delivered again"
             there[record.first] = Stored(record.first, record.count, prefix, record.payload, set(expected.numbers) - numbers)
             there[record.first].doubtful = not cut and (expected.doubtful or (doubtful and record.first >= self.durable))
-        for first, record in required.items():
-            missing = set(() if cut and record.doubtful else record.open) - set(there[first].open if first in there else ())
+        for first, wanted in required.items():
+            missing = set(() if cut and wanted.doubtful else wanted.open) - set(there[first].open if first in there else ())
             assert not missing, f"lost: {missing}"
         lost = self.spool.take_absent()
-        assert self.spool.recovery.backlog - lost == sum(len(record.open) for record in there.values())
-        if may_lose is None and not cut:
+        assert self.spool.recovery.backlog - lost == sum(len(stored.open) for stored in there.values())
+        if may_lose is None and not cut and not doubtful:
             assert self.spool.statistics().lost_messages == 0, self.spool.recovery.problems
         self.records = there
         self.spool.write_positions()
         self.files = self.files.kill()
         self.open()
         if not may_lose:
-            assert self.spool.recovery.backlog == sum(len(record.open) for record in there.values())
-        self.durable = max((record.first + record.count for record in there.values()), default=0)
-        self.noted = {number for record in there.values() for number in record.settled}
+            assert self.spool.recovery.backlog == sum(len(stored.open) for stored in there.values())
+        self.durable = max((stored.first + stored.count for stored in there.values()), default=0)
+        self.noted = {number for stored in there.values() for number in stored.settled}
         self.read_to = 0
         if may_lose:
             self.spool.take_absent()

@@ -12,6 +12,7 @@ import random
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -389,8 +390,10 @@ class BaseProducer(ABC):
         return self.__final is not None
 
     def statistics(self) -> ProducerStatistics:
-        """A consistent snapshot of the counters."""
-        return self.__engine.statistics()
+        """A consistent snapshot of the counters. While the disk refuses a spool's messages, `last_error` says so."""
+        now = self.__engine.statistics()
+        trouble = self.__queue.trouble if isinstance(self.__queue, SpooledQueue) else None
+        return now if trouble is None else replace(now, last_error=f"spool: {trouble}")
 
     def when_room(self, watcher: Callable[[], None]) -> None:
         """Call `watcher` once, soon after there is room in the queue again, or on shutdown. It must only wake somebody up."""

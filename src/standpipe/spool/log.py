@@ -17,6 +17,7 @@ import threading
 import zlib
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from operator import attrgetter, itemgetter
 from typing import Final, Literal
@@ -65,6 +66,8 @@ _crc32 = zlib.crc32
 ROOM_BEHIND: Final = ALIGNMENT + END_BYTES
 """Bytes that must stay free behind a record, for its padding and the mark at the end of a segment."""
 
+ROOM_AROUND: Final = PREAMBLE_BYTES + ROOM_BEHIND
+
 CLOSE_PATIENCE: Final = 5.0
 """Seconds that closing waits for a sync under way; a disk that takes longer is dead, and everything is written anyway."""
 
@@ -91,6 +94,9 @@ class SpoolStatistics:
 
 class Spool:
     """The log of one producer, owned by one process. `lock` guards it: hold it for every call but `commit` and `sync`."""
+
+    # What `append` needs: Python finds it sooner in a slot than among more than 30 other attributes.
+    __slots__ = ("__dict__", "__weakref__", "_careful", "_current", "_next", "_unsynced")
 
     def __init__(
         self, files: FileSystem, lock: threading.RLock, *, segment_bytes: int = SEGMENT_BYTES, careful: bool = True, name: str = "spool"
@@ -220,22 +226,24 @@ class Spool:
     def append(self, count: int, flags: int, time: float, meta: bytes, payload: bytes) -> int:
         """Write one record; returns the number of its first message. Raises SpoolFull or SpoolError; then nothing was written."""
         number = self._next
-        size = PREAMBLE_BYTES + HEAD_BYTES + len(meta) + len(payload)
+        meta_size = len(meta)
+        size = HEAD_BYTES + meta_size + len(payload)
         segment = self._current
-        if segment is None or segment.used + size + ROOM_BEHIND > segment.size:
-            segment = self._roll(size)
+        if segment is None or segment.used + size + ROOM_AROUND > segment.size:
+            segment = self._roll(PREAMBLE_BYTES + size)
         used = segment.used
+        stop = used + PREAMBLE_BYTES + size
         if size < WRITE_BYTES:
             # `encode_record` written out, because a call and a tuple cost here.
-            checked = _pack_checked(size - PREAMBLE_BYTES, VERSION, flags, 0, count, number, time, len(meta), number - segment.stop)
-            checked += meta + payload
-            segment.buffer[used : used + size] = _pack_crc(_crc32(checked)) + checked
+            checked = _pack_checked(size, VERSION, flags, 0, count, number, time, meta_size, number - segment.stop)
+            checked += meta + payload if meta_size else payload
+            segment.buffer[used:stop] = _pack_crc(_crc32(checked)) + checked
         else:
             # The head goes last: until it is there, the place still says that nothing follows.
             head, _ = encode_record(number, count, flags, time, meta, payload, number - segment.stop)
             self._write(segment, used + len(head), payload)
             self._write(segment, used, head)
-        segment.used = used + (size + 7 & -8)
+        segment.used = stop + 7 & -8
         if self._careful:
             self._unsynced.append((number, count, flags, time, meta, payload))
         self._next = segment.stop = number + count
@@ -512,6 +520,9 @@ class Spool:
         Raises SpoolError if the disk cannot be read now.
         """
         # After a failed sync the pages that were not on the disk may have changed; they are read when they were written again.
+        if self._suspect:
+            with suppress(SpoolError):
+                self._write_again()
         below = self._durable if self._suspect else NUMBER_MAX
         try:
             found, finished = self._reader.read(self._segments, self._current, max_bytes, below)
@@ -654,6 +665,16 @@ class Spool:
             self._shut(segment)
         self._positions.close()
         self._files.unlock()
+
+    @property
+    def segments(self) -> int:
+        """How many files hold what is not settled."""
+        return len(self._segments)
+
+    @property
+    def trouble(self) -> str | None:
+        """What the disk said when it refused something, as long as it has not taken anything since."""
+        return self._last_error if self._failing else None
 
     def statistics(self) -> SpoolStatistics:
         """The spool now."""
