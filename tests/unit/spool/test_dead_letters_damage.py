@@ -44,6 +44,26 @@ def test_a_newer_version_is_refused_and_not_touched(path: Path) -> None:
     assert os.listdir(path.parent) == ["orders.sqlite"]
 
 
+def test_a_newer_version_that_was_killed_while_writing_is_not_touched_either(path: Path, tmp_path: Path) -> None:
+    store = SqliteDeadLetters(path)
+    store.add([letter(1)])
+    db = sqlite3.connect(path)
+    db.execute("PRAGMA user_version = 2")
+    db.execute("PRAGMA wal_checkpoint").fetchall()
+    store.add([letter(2)])
+    left = tmp_path / "left"  # what a kill at this moment leaves: the last letter is in the log only
+    left.mkdir()
+    before = {file.name: file.read_bytes() for file in path.parent.glob("orders.sqlite*") if not file.name.endswith("-shm")}
+    for name, content in before.items():
+        (left / name).write_bytes(content)
+    db.close()
+    store.close()
+    with pytest.raises(DeadLettersTooNew):
+        SqliteDeadLetters(left / path.name).find()
+    assert {file.name: file.read_bytes() for file in left.iterdir()} == before
+    assert len(before) == 2
+
+
 @pytest.mark.parametrize("content", [b"", b"hello", b"SQLite format 3\0", os.urandom(5000)])
 def test_what_is_no_database_is_refused_and_not_touched(path: Path, content: bytes) -> None:
     path.write_bytes(content)
