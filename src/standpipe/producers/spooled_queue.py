@@ -25,8 +25,9 @@ from standpipe.delivery.receipt import DROPPED, QUEUED, STORED, Origin, Receipt
 from standpipe.producers.config import SpoolConfig
 from standpipe.spool.errors import SpoolError, SpoolFull
 from standpipe.spool.format import FLAG_ERROR, Record
-from standpipe.spool.log import Spool, SpoolStatistics
+from standpipe.spool.log import Spool
 from standpipe.spool.recovery import Recovery
+from standpipe.spool.statistics import SpoolStatistics
 
 WINDOW_BYTES: Final = 16 * 2**20
 """What may wait in memory: enough for a burst of a tenth of a second (24,000 messages of 250 bytes), little beside the process

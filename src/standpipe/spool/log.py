@@ -9,7 +9,6 @@ One lock, the owner's, guards everything; `commit` waits for the disk without it
 
 from __future__ import annotations
 
-import errno
 import logging
 import os
 import struct
@@ -18,12 +17,10 @@ import zlib
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from operator import attrgetter, itemgetter
 from typing import Final, Literal
 
-import orjson
-
+from standpipe.spool.disk import Disk
 from standpipe.spool.errors import SpoolError, SpoolFull, SpoolInUse
 from standpipe.spool.files import WRITE_BYTES, FileSystem, MappedFile
 from standpipe.spool.format import (
@@ -31,7 +28,6 @@ from standpipe.spool.format import (
     CHECKED,
     END_BYTES,
     FLAG_END,
-    FLAG_ERROR,
     HEAD_BYTES,
     HEADER_BYTES,
     NUMBER_MAX,
@@ -45,7 +41,9 @@ from standpipe.spool.format import (
 from standpipe.spool.positions import SETTLED, TAKEN, Positions
 from standpipe.spool.reader import Reader
 from standpipe.spool.recovery import Finder, Recovery
+from standpipe.spool.rewriting import Written, encoded, written_since
 from standpipe.spool.segment import TEMPORARY_SUFFIX, Segment
+from standpipe.spool.statistics import SpoolStatistics
 
 _log = logging.getLogger("standpipe.spool")
 
@@ -56,9 +54,6 @@ SEGMENT_BYTES: Final = 16 * 2**20
 
 LOCK_NAME: Final = "lock"
 
-Written = tuple[int, int, int, float, bytes, bytes]
-"""The arguments of `encode_record` for a record that was written: first number, count, flags, time, meta, payload."""
-
 _pack_checked = CHECKED.pack
 _pack_crc = struct.Struct("<I").pack
 _crc32 = zlib.crc32
@@ -67,29 +62,6 @@ ROOM_BEHIND: Final = ALIGNMENT + END_BYTES
 """Bytes that must stay free behind a record, for its padding and the mark at the end of a segment."""
 
 ROOM_AROUND: Final = PREAMBLE_BYTES + ROOM_BEHIND
-
-CLOSE_PATIENCE: Final = 5.0
-"""Seconds that closing waits for a sync under way; a disk that takes longer is dead, and everything is written anyway."""
-
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-
-
-@dataclass(frozen=True, slots=True)
-class SpoolStatistics:
-    """The spool now. `disk_bytes` is what its segments occupy, `syncs` how often it waited for the disk. `failing`: the disk
-    refused the last attempt to store something; `last_error` says why, and stays when it is over. `lost_messages` were
-    damaged or removed on the disk, and are counted and reported; `damaged_bytes` of them are kept in `*.corrupt`."""
-
-    segments: int
-    disk_bytes: int
-    next_number: int
-    syncs: int
-    sync_failures: int
-    position_failures: int
-    damaged_bytes: int
-    lost_messages: int
-    failing: bool
-    last_error: str | None
 
 
 class Spool:
@@ -115,10 +87,7 @@ class Spool:
         self._careful = careful
         self._unsynced: list[Written] = []
         self._unsynced_segments: list[Segment] = []  # sealed since then
-        self._suspect = False  # some of them are in a segment whose sync failed
-        # Held while a segment goes to the disk and the result is noted: of two syncs of one file only one is told of a failure.
-        # Nothing else is waited for while it is held.
-        self._disk = threading.Lock()
+        self._disk = Disk(name)
         self._syncing_files: Sequence[MappedFile] = ()  # not to be closed now
         self._to_close: list[MappedFile] = []
         self._to_remove: list[str] = []
@@ -130,10 +99,6 @@ class Spool:
         self._durable = 0
         self._synced = threading.Condition()
         self._syncing = False
-        self._syncs = 0
-        self._sync_failures = 0
-        self._failing = False
-        self._last_error: str | None = None
         self._reader = Reader(files, self._positions, self._finder)
         self._closed = False
 
@@ -167,49 +132,19 @@ class Spool:
         self._segments = sorted(segments, key=attrgetter("number"))
         self._next_segment = self._first_own = self._finder.next_segment
         self._finder.find_ends(self._segments)
-        self._find_next()
-        self._bring_to_disk()
+        self._next = self._durable = self._written = self._finder.find_next(self._segments, self._positions)
+        if self._segments:
+            self._reader.cursor = (self._segments[0].number, HEADER_BYTES, self._segments[0].first)
+        try:
+            self._finder.bring_to_disk(self._segments)
+        except OSError as error:
+            self._disk.refuses(error)
         self._remove_settled()
-        self._count_backlog()
+        self._finder.count_backlog(self._segments, self._positions)
         try:  # also rids us of a journal that ends within an entry
             self._positions.snapshot(self._segments[0].first if self._segments else self._next)
         except OSError as error:
-            self._note_failure(error)
-
-    def _find_next(self) -> None:
-        positions = self._positions
-        for segment in self._segments:
-            positions.dropped(segment.first, segment.skipped)
-        noted = max((stop for known in (positions.settled, positions.taken) for _, stop in known), default=0)
-        stop = max((segment.stop for segment in self._segments), default=0)
-        # Numbers that were ever noted must not be given out again: they would count as settled.
-        self._next = self._durable = self._written = max(noted, stop)
-        lowest = self._segments[0].first if self._segments else self._next
-        gone = sum(last - first for first, last in positions.settled.gaps(0, lowest)) if len(positions.settled) else 0
-        gone += sum(last - first for first, last in positions.settled.gaps(max(stop, lowest), self._next))
-        if gone:
-            self._finder.gone(gone)
-        if stop < self._next:
-            positions.note(SETTLED, stop, self._next - stop)
-        if self._segments:
-            self._reader.cursor = (self._segments[0].number, HEADER_BYTES, self._segments[0].first)
-
-    def _bring_to_disk(self) -> None:
-        """What a process that was killed has written may be with the operating system only: a power cut must not take it now."""
-        for segment in self._segments:
-            try:
-                self._files.sync(segment.name)
-            except OSError as error:
-                self._note_failure(error)
-                self._finder.report(f"{segment.name} could not be brought to the disk ({error}); a power cut may take messages of it")
-
-    def _count_backlog(self) -> None:
-        recovery, positions = self.recovery, self._positions
-        recovery.segments = len(self._segments)
-        for segment in self._segments:
-            for start, stop in positions.settled.gaps(segment.first, segment.stop):
-                recovery.backlog += stop - start
-                recovery.in_flight += positions.taken.count(start, stop)
+            self._disk.refuses(error)
 
     # --- writing ------------------------------------------------------------------------------------------------------
 
@@ -262,7 +197,7 @@ class Spool:
         try:
             segment.file.write(offset, data)
         except OSError as error:
-            raise self._refused(error) from error
+            raise self._disk.refused(error) from error
 
     def _roll(self, size: int) -> Segment:
         """Seal the current segment and begin a new one with room for `size` bytes."""
@@ -296,8 +231,8 @@ class Spool:
             self._files.sync_folder()
         except OSError as error:
             self._undo(segment, name)
-            raise self._refused(error) from error
-        self._failing = self._suspect
+            raise self._disk.refused(error) from error
+        self._disk.failing = self._disk.suspect
         segment.sealed = False
         return segment
 
@@ -309,17 +244,7 @@ class Spool:
         try:
             self._files.remove(name)
         except OSError as error:
-            self._note_failure(error)
-
-    def _refused(self, error: OSError) -> SpoolFull | SpoolError:
-        self._note_failure(error)
-        if error.errno in _NO_ROOM:
-            return SpoolFull(f"{self._name}: no room on the disk for the spool ({error}); the message was not accepted")
-        return SpoolError(f"{self._name}: the spool cannot be written ({error}); the message was not accepted")
-
-    def _note_failure(self, error: OSError) -> None:
-        self._failing = True
-        self._last_error = str(error)
+            self._disk.refuses(error)
 
     def _seal(self) -> None:
         """End the current segment. It goes to the disk with the next sync, before what follows it."""
@@ -333,36 +258,19 @@ class Spool:
             segment.file.write(segment.used, end)
             segment.used += len(end)
         except OSError as error:  # the mark is a help for recovery, not needed
-            self._note_failure(error)
+            self._disk.refuses(error)
         segment.sealed = True
         self._unsynced_segments.append(segment)
 
     def _sync_sealed(self) -> bool:
         """Bring sealed segments to the disk, under the lock. False if the disk failed: then everything must be written again."""
         sealed = list(self._unsynced_segments)
-        if not self._sync_files([segment.file for segment in sealed if segment.file is not None]):
+        if not self._disk.sync([segment.file for segment in sealed if segment.file is not None]):
             return False
         for segment in sealed:
             self._on_disk(segment.stop)
             self._synced_segment(segment)
         return True
-
-    def _sync_files(self, files: Sequence[MappedFile]) -> bool:
-        """Sync all of `files`; False if that, or a sync before that has not been made good, failed."""
-        with self._disk:
-            if self._suspect:
-                return False
-            try:
-                for file in files:
-                    file.sync()
-                    self._syncs += 1
-            except OSError as error:
-                self._suspect = True
-                self._sync_failures += 1
-                self._note_failure(error)
-                _log.error("%s: the disk failed to store messages (%s); they are written again to another segment", self._name, error)
-                return False
-            return True
 
     def _synced_segment(self, segment: Segment) -> None:
         """A sealed segment is on the disk; if it is read again, it is read from there."""
@@ -412,7 +320,7 @@ class Spool:
             self._syncing_files = files
         synced = False
         try:
-            synced = self._sync_files(files)
+            synced = self._disk.sync(files)
         finally:
             with self._lock:
                 self._syncing_files = ()
@@ -423,49 +331,34 @@ class Spool:
                     for segment in sealed:
                         self._synced_segment(segment)
                     self._on_disk(number)
-                    self._failing = self._suspect
+                    self._disk.failing = self._disk.suspect
         if not synced:
             self._write_again()
 
     def _write_again(self) -> None:
         """After a failed sync its file is never believed again: what was not synced goes into a new segment."""
         with self._lock:
-            if not self._suspect:
+            if not self._disk.suspect:
                 return
             if self._closed:
                 raise self._too_late()
             number = self._next
-            records = list(self._unsynced) if self._careful else self._read_unsynced()
+            records = list(self._unsynced) if self._careful else written_since(self._segments, self._durable)
             try:
                 fresh = self._rewritten(records) if records else None
             except (OSError, SpoolFull, SpoolError) as error:
                 raise SpoolError(
-                    f"{self._name}: the disk refuses to store messages ({self._last_error}); whether they are delivered is unknown"
+                    f"{self._name}: the disk refuses to store messages ({self._disk.last_error}); whether they are delivered is unknown"
                 ) from error
             self._abandon(fresh, number)
 
     def _too_late(self) -> SpoolError:
         return SpoolError(f"{self._name}: the spool was closed before the disk had the message; whether it is delivered is unknown")
 
-    def _read_unsynced(self) -> list[Written]:
-        """What was written since the last successful sync, out of the mapped files."""
-        written: list[Written] = []
-        for segment in self._segments:
-            if segment.file is not None and segment.stop > self._durable:
-                for _, record in segment.items(HEADER_BYTES):
-                    if isinstance(record, Record) and record.first >= self._durable:
-                        meta = orjson.dumps(record.meta) if record.meta is not None else b""
-                        flags = FLAG_ERROR if record.is_error else 0
-                        written.append((record.first, record.count, flags, record.time, meta, record.payload))
-        return written
-
     def _rewritten(self, records: list[Written]) -> Segment:
         """A new segment with `records`, on the disk. It gets its name only then: a crash before finds the old ones as they are."""
-        stop = first = records[0][0]
-        parts = []
-        for record in records:
-            parts.append(joined(encode_record(*record, record[0] - stop)))
-            stop = record[0] + record[1]
+        parts = encoded(records)
+        first, stop = records[0][0], records[-1][0] + records[-1][1]
         segment = self._begin(sum(map(len, parts)), first, TEMPORARY_SUFFIX)
         temporary = segment.name + TEMPORARY_SUFFIX
         try:
@@ -479,10 +372,10 @@ class Spool:
             self._files.sync_folder()
         except (OSError, SpoolError, SpoolFull) as error:
             if isinstance(error, OSError):
-                self._note_failure(error)
+                self._disk.refuses(error)
             self._undo(segment, temporary)
             raise
-        self._syncs += 1
+        self._disk.syncs += 1
         return segment
 
     def _abandon(self, fresh: Segment | None, number: int) -> None:
@@ -500,7 +393,7 @@ class Spool:
         for segment in doubtful:
             self._shut(segment)
         self._unsynced.clear()
-        self._suspect = self._failing = False
+        self._disk.suspect = self._disk.failing = False
         self._durable = max(self._durable, number)
         self._remove_settled()
 
@@ -520,14 +413,14 @@ class Spool:
         Raises SpoolError if the disk cannot be read now.
         """
         # After a failed sync the pages that were not on the disk may have changed; they are read when they were written again.
-        if self._suspect:
+        if self._disk.suspect:
             with suppress(SpoolError):
                 self._write_again()
-        below = self._durable if self._suspect else NUMBER_MAX
+        below = self._durable if self._disk.suspect else NUMBER_MAX
         try:
             found, finished = self._reader.read(self._segments, self._current, max_bytes, below)
         except OSError as error:
-            self._note_failure(error)
+            self._disk.refuses(error)
             raise SpoolError(f"{self._name}: the spool cannot be read now ({error}); its messages wait") from error
         for segment in finished:
             self._shut(segment)
@@ -604,7 +497,7 @@ class Spool:
                 self._files.remove(name)
                 self._to_remove.remove(name)
             except OSError as error:
-                self._note_failure(error)
+                self._disk.refuses(error)
                 _log.warning("%s: %s could not be removed (%s); it is tried again", self._name, name, error)
                 return
 
@@ -625,7 +518,7 @@ class Spool:
         try:
             self._end()
         except (OSError, SpoolError, SpoolFull) as error:
-            self._last_error = str(error)
+            self._disk.last_error = str(error)
             _log.error("%s: closing the spool: %s; what was stored stays stored", self._name, error)
         finally:
             self._closed = True
@@ -633,9 +526,7 @@ class Spool:
 
     def _end(self) -> None:
         self._positions.write()
-        if not self._disk.acquire(timeout=CLOSE_PATIENCE):
-            raise SpoolError("the disk has not answered for a while")
-        self._disk.release()
+        self._disk.wait_for_answer()
         last = self._current
         if last is not None and last.used == HEADER_BYTES:  # nothing was written to it
             self._current = None
@@ -674,7 +565,7 @@ class Spool:
     @property
     def trouble(self) -> str | None:
         """What the disk said when it refused something, as long as it has not taken anything since."""
-        return self._last_error if self._failing else None
+        return self._disk.last_error if self._disk.failing else None
 
     def statistics(self) -> SpoolStatistics:
         """The spool now."""
@@ -682,11 +573,11 @@ class Spool:
             segments=len(self._segments),
             disk_bytes=sum(segment.size for segment in self._segments),
             next_number=self._next,
-            syncs=self._syncs,
-            sync_failures=self._sync_failures,
+            syncs=self._disk.syncs,
+            sync_failures=self._disk.sync_failures,
             position_failures=self._positions.failures,
             damaged_bytes=self.recovery.damaged_bytes,
             lost_messages=self.recovery.lost,
-            failing=self._failing,
-            last_error=self._last_error,
+            failing=self._disk.failing,
+            last_error=self._disk.last_error,
         )

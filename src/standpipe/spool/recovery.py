@@ -12,7 +12,7 @@ from hashlib import blake2b
 from standpipe.spool.errors import SpoolTooNew
 from standpipe.spool.files import FileSystem
 from standpipe.spool.format import HEADER_BYTES, VERSION, Damage, End, Header, Record, decode_header, scan
-from standpipe.spool.positions import SNAPSHOT
+from standpipe.spool.positions import SETTLED, SNAPSHOT, Positions
 from standpipe.spool.segment import CORRUPT_SUFFIX, TEMPORARY_SUFFIX, Segment, number_used, segment_number
 
 _log = logging.getLogger("standpipe.spool")
@@ -131,6 +131,43 @@ class Finder:
             segment.stop = max(segment.first, limit)
             segment.adjacent = following.number == segment.number + 1
             following = segment
+
+    def find_next(self, segments: list[Segment], positions: Positions) -> int:
+        """The number for the next message. What is noted and in no segment is told and settled."""
+        for segment in segments:
+            positions.dropped(segment.first, segment.skipped)
+        noted = max((stop for known in (positions.settled, positions.taken) for _, stop in known), default=0)
+        stop = max((segment.stop for segment in segments), default=0)
+        # Numbers that were ever noted must not be given out again: they would count as settled.
+        following = max(noted, stop)
+        lowest = segments[0].first if segments else following
+        gone = sum(last - first for first, last in positions.settled.gaps(0, lowest)) if len(positions.settled) else 0
+        gone += sum(last - first for first, last in positions.settled.gaps(max(stop, lowest), following))
+        if gone:
+            self.gone(gone)
+        if stop < following:
+            positions.note(SETTLED, stop, following - stop)
+        return following
+
+    def bring_to_disk(self, segments: list[Segment]) -> None:
+        """What a process that was killed has written may be with the operating system only: a power cut must not take it now.
+
+        Raises OSError.
+        """
+        for segment in segments:
+            try:
+                self._files.sync(segment.name)
+            except OSError as error:
+                self.report(f"{segment.name} could not be brought to the disk ({error}); a power cut may take messages of it")
+                raise
+
+    def count_backlog(self, segments: list[Segment], positions: Positions) -> None:
+        """What waits."""
+        self.found.segments = len(segments)
+        for segment in segments:
+            for start, stop in positions.settled.gaps(segment.first, segment.stop):
+                self.found.backlog += stop - start
+                self.found.in_flight += positions.taken.count(start, stop)
 
     # --- damage -------------------------------------------------------------------------------------------------------
 
