@@ -79,11 +79,11 @@ class Destination(BaseProducer):
         queue = SpoolConfig(
             type="spool",
             path=plan.spool,
-            durability=plan.durability,  # type: ignore[arg-type]
+            durability=plan.durability,
             segment_bytes=plan.segment_bytes,
             sync_interval=plan.sync_interval,
             max_bytes=plan.max_bytes,
-            on_full=plan.on_full,  # type: ignore[arg-type]
+            on_full=plan.on_full,
             full_timeout=plan.full_timeout,
         )
         batch = BatchConfig(max_messages=BATCH)

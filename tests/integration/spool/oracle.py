@@ -149,6 +149,9 @@ def check(history: History, *, window: int, may_be_lost: frozenset[int] = frozen
     assert not lost, f"{len(lost)} promised messages were never delivered: {_few(lost)}"
     unexpected = history.arrived - set(history.attempted)
     assert not unexpected, f"{len(unexpected)} messages arrived that nobody produced: {_few(unexpected)}"
+    not_accepted = {number for number, text in history.refused.items() if "not accepted" in text} - set(history.promised)
+    phantoms = not_accepted & history.arrived
+    assert not phantoms, f"{len(phantoms)} messages arrived that were said not to be accepted: {_few(phantoms)}"
     altered = {number for _, number, _, digest in history.delivered if digest != digest_of(text_of(number))}
     assert not altered, f"{len(altered)} messages arrived changed: {_few(altered)}"
     check_ids(history)
