@@ -29,7 +29,8 @@ producers:
 
 
 @pytest.fixture
-def configuration(tmp_path: Path) -> Path:
+def configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)  # relative paths are relative to the working folder
     path = tmp_path / "standpipe.yaml"
     path.write_text(CONFIGURATION)
     return path
