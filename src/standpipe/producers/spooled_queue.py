@@ -8,7 +8,6 @@ gets there, so that memory does not depend on the backlog. What a former process
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import threading
 import weakref
 from collections.abc import Callable
@@ -137,14 +136,21 @@ class SpooledQueue(MemoryQueue):
         """Bring what was written to the disk every `sync_interval`: what a power cut may take. With `synced` there is something to
         do only after the disk has refused it. Failures are the spool's to tell."""
         while not self._ending.wait(self._sync_interval):
-            spool = self._spool
-            if spool is None:
-                return
-            with contextlib.suppress(SpoolError):
-                spool.sync()
-                with self.lock:
-                    if self._on_disk and not self._entries:  # what the disk had refused can be read again
-                        self.wake()
+            self._sync_now()
+
+    def _sync_now(self) -> bool:
+        """Bring what was written to the disk; False if that cannot be done."""
+        spool = self._spool
+        if spool is None:
+            return False
+        try:
+            spool.sync()
+        except SpoolError:
+            return False
+        with self.lock:
+            if self._on_disk and not self._entries:  # what the disk had refused can be read again
+                self.wake()
+        return True
 
     def close_spool(self) -> None:
         """Write everything down and give the spool up."""
