@@ -90,12 +90,14 @@ def _headers(given: list[str]) -> Mapping[str, str] | None:
 
 def _producer(config: Path, name: str) -> BaseProducer:
     from standpipe.app.configuration import read_plan
+    from standpipe.producers.config import QueueConfig
 
     plan = read_plan(config)
     if name not in plan.producers:
         raise CommandFailed(f"{config}: there is no producer named {name!r}; {near(name, list(plan.producers))}", ExitCode.USAGE)
     kind, settings = plan.producers[name]
-    chosen = kind(settings)
+    # In memory whatever is configured: a spool may belong to a running daemon, and its backlog is none of this command's.
+    chosen = kind(settings.model_copy(update={"queue": QueueConfig()}))
     chosen.keep_state_in(plan.state_dir())
     return chosen
 
