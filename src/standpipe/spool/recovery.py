@@ -47,7 +47,7 @@ class Finder:
         self._names: list[str] = []
         self._headless: list[str] = []
         self._foreign: list[str] = []
-        self._told: set[tuple[int, int]] = set()
+        self._told: dict[tuple[int, int], bool] = {}  # the places of damage, and whether the bytes are kept
 
     def report(self, problem: str) -> None:
         """Tell people, now and in the list of problems."""
@@ -175,7 +175,7 @@ class Finder:
         """Keep a copy of damaged bytes and say so, once. False if they could not be kept."""
         where = (segment.number, damage.start)
         if where in self._told:
-            return True
+            return self._told[where]
         data = bytes(segment.buffer[damage.start : damage.stop]).rstrip(b"\0")
         if damage.torn_tail:
             self.found.torn_bytes += len(data)
@@ -183,8 +183,8 @@ class Finder:
         else:
             self.found.damaged_bytes += len(data)
             self.report(f"{segment.name} is damaged at offset {damage.start} ({len(data)} bytes): set aside, what follows is intact")
-        self._told.add(where)
-        return self.set_aside(f"{segment.name}.{damage.start:08x}{CORRUPT_SUFFIX}", data)
+        self._told[where] = self.set_aside(f"{segment.name}.{damage.start:08x}{CORRUPT_SUFFIX}", data)
+        return self._told[where]
 
     def set_aside(self, name: str, data: bytes) -> bool:
         """Keep `data` for people to look at, durably. False if the disk refuses."""
