@@ -57,6 +57,8 @@ def test_no_instant_to_be_killed_at_loses_what_was_promised(nursery: Nursery, pl
     history = History.read(Path(plan.events))
     check(history, window=way.window)
     check_end(history, Path(plan.spool))
+    again = history.repeated.values()
+    print(f"{killed} kills, {len(history.promised)} promised, {len(history.lost)} lost, {sum(again)} sent again, {max(again)} at most")
     assert killed == KILLS
     assert len(history.promised) > 20 * KILLS, "too little was promised for the test to mean anything"
     assert history.found_backlogs > KILLS // 10, "no process found a backlog"

@@ -60,6 +60,7 @@ def test_a_kill_at_every_durable_system_call_in_turn_loses_nothing(nursery: Nurs
         pytest.fail(f"{call}: still killed after {KILLS_MAX} processes")
     history = History.read(Path(plan.events))
     check(history, window=BATCH)
+    print(f"{kills} kills, {len(history.promised)} promised, {len(history.lost)} lost, {max(history.repeated.values())} at most sent again")
     assert history.reports[-1]["report"]["spooled"] == 0
     assert kills > 0, f"the spool makes no {call}: take it off the list"
 
