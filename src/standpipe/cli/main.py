@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from standpipe.cli.audit import audit
 from standpipe.cli.check import check
 from standpipe.cli.dead import dead_app
 from standpipe.cli.demo import demo
@@ -23,6 +24,7 @@ from standpipe.cli.output import prepare_streams, say
 from standpipe.cli.run import run
 from standpipe.cli.schema import schema
 from standpipe.cli.send import send
+from standpipe.cli.spool import spool_app
 from standpipe.cli.version import show_version, version
 from standpipe.core.errors import ConfigurationError, StandpipeError
 
@@ -41,6 +43,8 @@ app.command()(send)
 app.command("list")(list_types)
 app.command()(schema)
 app.add_typer(dead_app, name="dead")
+app.add_typer(spool_app, name="spool")
+app.command()(audit)
 app.add_typer(new_app, name="new")
 app.command()(demo)
 app.command()(version)

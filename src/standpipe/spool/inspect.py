@@ -8,7 +8,7 @@ the segments, and what the owner may be writing at this moment is no damage.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from operator import itemgetter
 from pathlib import Path
@@ -16,7 +16,7 @@ from typing import Final, Literal
 
 from standpipe.spool.errors import SpoolTooNew
 from standpipe.spool.files import FileSystem, RealFileSystem
-from standpipe.spool.format import HEADER_BYTES, HEADER_COPY_BYTES, VERSION, Damage, End, Record, decode_header
+from standpipe.spool.format import HEADER_BYTES, HEADER_COPY_BYTES, NUMBER_MAX, VERSION, Damage, End, Record, decode_header
 from standpipe.spool.intervals import Intervals
 from standpipe.spool.log import LOCK_NAME
 from standpipe.spool.owner import owner_of
@@ -68,17 +68,21 @@ class Waiting:
 
     record: Record
     prefix: str
-    parts: tuple[tuple[int, int], ...]
+    parts: Sequence[tuple[int, int]]
 
     @property
     def count(self) -> int:
         """How many messages wait."""
+        if len(self.parts) == 1:
+            start, stop = self.parts[0]
+            return stop - start
         return sum(stop - start for start, stop in self.parts)
 
     @property
     def size(self) -> int:
         """Bytes of their payload; of a record that is settled in part, a share."""
-        return len(self.record.payload) * self.count // self.record.count
+        size, count = len(self.record.payload), self.count
+        return size if count == self.record.count else size * count // self.record.count
 
 
 @dataclass
@@ -151,6 +155,7 @@ class Survey:
         self._files = files
         self._live = live
         self._expected = 0
+        self._gap = (0, 0)  # numbers that are not settled
         self._stop = 0  # the number after the last message, as far as segments tell
         self._homes: list[tuple[int, str]] = []  # where numbers begin, and in which file they should be
 
@@ -240,7 +245,7 @@ class Survey:
     def _walk(self, segment: Segment, last: bool) -> Iterator[Waiting]:
         if not self._load(segment, last):
             return
-        self._expected = max(self._expected, segment.first)
+        self._expected = run = max(self._expected, segment.first)  # records follow each other since the number `run`
         self.nothing.add(segment.first - segment.skipped, segment.first)
         limit = None if last else segment.stop
         for _, item in segment.items(HEADER_BYTES):
@@ -253,9 +258,14 @@ class Survey:
             elif limit is not None and item.first >= limit:
                 break  # written again to another segment
             elif item.first >= self._expected:
+                if item.first > self._expected:
+                    self.stored.add(run, self._expected)
+                    run = item.first
                 found = self._record(item, segment.prefix)
                 if found is not None:
                     yield found
+        self.stored.add(run, self._expected)
+        self._stop = max(self._stop, self._expected)
 
     def _load(self, segment: Segment, last: bool) -> bool:
         """Read it; False if it is gone, which its owner does when all of it is settled."""
@@ -273,17 +283,28 @@ class Survey:
         return True
 
     def _record(self, record: Record, prefix: str) -> Waiting | None:
-        stop = record.first + record.count
-        self.nothing.add(max(0, record.first - record.skipped), record.first)
-        self.stored.add(record.first, stop)
+        first = record.first
+        stop = first + record.count
+        if record.skipped:
+            self.nothing.add(max(0, first - record.skipped), first)
         self._expected = stop
-        self._stop = max(self._stop, stop)
-        found = self.found
-        found.records += 1
-        parts = tuple((begin - record.first, end - record.first) for begin, end in self.positions.settled.gaps(record.first, stop))
-        if not parts:
-            return None
-        waiting = Waiting(record, prefix, parts)
+        self.found.records += 1
+        parts = self._parts(first, stop)
+        return self._waiting(record, prefix, parts) if parts else None
+
+    def _parts(self, first: int, stop: int) -> Sequence[tuple[int, int]]:
+        """Which of these numbers are not settled, counted from the first of them. Mostly all or none, which is quick to tell."""
+        begin, end = self._gap
+        if end < stop:
+            begin, end = self._gap = next(self.positions.settled.gaps(first, NUMBER_MAX), (NUMBER_MAX, NUMBER_MAX))
+        if stop <= begin:
+            return ()
+        if begin <= first and stop <= end:
+            return ((0, stop - first),)
+        return [(start - first, last - first) for start, last in self.positions.settled.gaps(first, stop)]
+
+    def _waiting(self, record: Record, prefix: str, parts: Sequence[tuple[int, int]]) -> Waiting:
+        waiting, found = Waiting(record, prefix, parts), self.found
         found.waiting_bytes += waiting.size
         found.oldest = record.time if found.oldest is None else min(found.oldest, record.time)
         return waiting
