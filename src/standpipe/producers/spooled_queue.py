@@ -8,6 +8,7 @@ gets there, so that memory does not depend on the backlog. What a former process
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 import weakref
 from collections.abc import Callable
@@ -27,6 +28,8 @@ from standpipe.spool.format import FLAG_ERROR, Record
 from standpipe.spool.log import Spool
 from standpipe.spool.recovery import Recovery
 from standpipe.spool.statistics import SpoolStatistics
+
+_log = logging.getLogger("standpipe.spool")
 
 WINDOW_BYTES: Final = 16 * 2**20
 """What may wait in memory: enough for a burst of a tenth of a second (24,000 messages of 250 bytes), little beside the process
@@ -70,6 +73,7 @@ class SpooledQueue(MemoryQueue):
         "_sync_interval",
         "_synced",
         "_syncer",
+        "_unreadable",
         "_window",
         "_write",
         "_written_at",
@@ -100,6 +104,7 @@ class SpooledQueue(MemoryQueue):
         self._last_spool: Spool | None = None  # also when it is closed: it still knows what has reached the disk
         self._on_disk = False  # newer entries than those in memory are on the disk only
         self._window = 0  # bytes of entries in memory that wait to be taken
+        self._unreadable = False  # the disk has refused to read what waits there
         self._former_bytes = 0  # of `bytes`: what former processes left, not read yet
         self._patient = True  # whether a caller may be made to wait for the disk
         # The wall clock when this process began, and from there on a clock that does not jump: an hour that somebody puts it
@@ -403,7 +408,7 @@ class SpooledQueue(MemoryQueue):
         if not self._on_disk or self._entries or self._spool is None:
             return
         self._window = 0
-        for record, prefix in self._spool.read(READ_BYTES):
+        for record, prefix in self._read(self._spool):
             for start, stop in self._spool.unsettled(record):
                 entry = self._restore(record, prefix, start, stop)
                 self._append(entry)
@@ -412,6 +417,20 @@ class SpooledQueue(MemoryQueue):
         self._count_former_bytes(self._spool)
         if self._spool.read_to_end:
             self._on_disk = False
+
+    def _read(self, spool: Spool) -> list[tuple[Record, str]]:
+        """The next records. A disk that cannot be read is asked again after `sync_interval`; meanwhile its messages wait."""
+        try:
+            found = spool.read(READ_BYTES)
+        except SpoolError as error:
+            if not self._unreadable:
+                _log.error("%s; it is tried again every %g s", error, self._sync_interval)
+            self._unreadable = True
+            return []
+        if self._unreadable:
+            _log.info("%s: the spool can be read again", self._producer)
+        self._unreadable = False
+        return found
 
     def _forget_absent(self, count: int) -> None:
         """So many of those that were to come back are lost (the spool has told) or never were: nobody waits for them."""

@@ -30,12 +30,18 @@ class Reader:
     ) -> tuple[list[tuple[Record, str]], list[Segment]]:
         """The next records below number `below` that have unsettled messages, and the segments that have been read to their end.
 
-        Raises OSError.
+        Raises OSError, but not after something was found: the cursor is behind it, and it would not be found again.
         """
         found: list[tuple[Record, str]] = []
         finished: list[Segment] = []
         size = 0
         for segment in self.unread(segments):
+            try:
+                self._open(segment)
+            except OSError:
+                if found or finished:
+                    break
+                raise
             for record in self._walk(segment, below):
                 if not self._positions.settled.covers(record.first, record.first + record.count):
                     found.append((record, segment.prefix))
@@ -59,8 +65,7 @@ class Reader:
         return sum(size for size in left if size > 0)
 
     def _walk(self, segment: Segment, below: int) -> Iterator[Record]:
-        """The records of a segment from the cursor on, which moves along."""
-        self._open(segment)
+        """The records of a segment, which is open, from the cursor on, which moves along."""
         number, offset, expected = self.cursor
         kept, end = True, segment.stop
         for behind, item in segment.items(offset):
