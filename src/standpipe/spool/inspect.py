@@ -150,7 +150,7 @@ class Survey:
         self.positions = Positions(files)
         self.stored = Intervals()
         self.nothing = Intervals()  # given to messages that were dropped at once
-        self.knows_what_is_gone = True
+        self.knows_what_is_gone = False
         """whether the positions are whole, so that what was removed must be settled in them"""
         self._files = files
         self._live = live
@@ -334,7 +334,7 @@ class Survey:
             except FileNotFoundError:
                 continue
         self.found.problems = [problem for problem in self.found.problems if problem.kind != "positions"]
-        self.knows_what_is_gone = before is not None and not told
+        self.knows_what_is_gone = self.positions.whole
         for text in told:
             self._tell("positions", JOURNAL if "journal" in text else SNAPSHOT, text)
 
@@ -406,5 +406,5 @@ class Survey:
 def _missing(start: int, stop: int, gone: bool) -> str:
     one = stop - start == 1
     which = f"message number {start} is" if one else f"{stop - start:,} messages (numbers {start} to {stop - 1}) are"
-    why = "; a power cut took the note that they were settled, or somebody removed a file" if gone else ""
+    why = "; a power cut or a full disk took the note that they were settled, or somebody removed a file" if gone else ""
     return f"{which} neither stored nor settled{why.replace('they were', 'it was') if one else why}"

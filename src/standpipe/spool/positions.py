@@ -38,6 +38,7 @@ class Positions:
     def __init__(self, files: FileSystem) -> None:
         self.settled = Intervals()
         self.taken = Intervals()
+        self.whole = False  # after `load`: nothing was missing or damaged, so that what is gone must be noted as settled
         self._files = files
         self._journal: AppendFile | None = None
         self._journal_bytes = 0
@@ -48,10 +49,14 @@ class Positions:
     def load(self, report: Callable[[str], None]) -> None:
         """Read what there is; what is damaged counts as missing and is reported. Raises SpoolTooNew. Changes no file."""
         names = self._files.names()
+        told: list[str] = []
         if SNAPSHOT in names:
-            self._load_snapshot(self._files.read(SNAPSHOT), report)
+            self._load_snapshot(self._files.read(SNAPSHOT), told.append)
         if JOURNAL in names:
-            self._replay(self._files.read(JOURNAL), report)
+            self._replay(self._files.read(JOURNAL), told.append)
+        self.whole = SNAPSHOT in names and not told
+        for problem in told:
+            report(problem)
 
     def _load_snapshot(self, data: bytes, report: Callable[[str], None]) -> None:
         head, _, body = data.partition(b"\n")

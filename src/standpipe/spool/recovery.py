@@ -141,7 +141,9 @@ class Finder:
         # Numbers that were ever noted must not be given out again: they would count as settled.
         following = max(noted, stop)
         lowest = segments[0].first if segments else following
-        gone = sum(last - first for first, last in positions.settled.gaps(0, lowest)) if len(positions.settled) else 0
+        if lowest and not positions.whole:  # what is not there any more was settled, as far as anybody can tell
+            positions.note(SETTLED, 0, lowest)
+        gone = sum(last - first for first, last in positions.settled.gaps(0, lowest))
         gone += sum(last - first for first, last in positions.settled.gaps(max(stop, lowest), following))
         if gone:
             self.gone(gone)

@@ -214,6 +214,20 @@ def test_damaged_positions_are_told_and_nothing_is_called_missing_for_it() -> No
     assert not found.sound
 
 
+def test_after_a_start_with_damaged_positions_nothing_is_called_missing_either() -> None:
+    files = CrashingFileSystem()
+    spool = opened(files)
+    fill(spool, 200)
+    settle(spool, *range(100))
+    spool.close()
+    files.flip(SNAPSHOT, 8 * 20)
+    spool = opened(files.kill())
+    settle(spool, *range(100, 150))
+    files = files.kill()
+    assert inspected(files).missing == 0
+    assert opened(files).recovery.problems == []
+
+
 def test_missing_positions_are_a_normal_start() -> None:
     files = CrashingFileSystem()
     spool = opened(files)
