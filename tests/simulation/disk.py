@@ -9,11 +9,13 @@ from standpipe.testing.crashing_files import CrashingFileSystem, Stopped
 
 
 class ProcessDisk(CrashingFileSystem):
-    """`on_stop` is called when a planned step ends the process; `noted` when the positions have been written."""
+    """`on_stop` is called when a planned step ends the process; `noted` when the positions have been written; `on_sync_failure` when
+    a segment could not be brought to the disk."""
 
     ended = False
     on_stop: Callable[[], object] = staticmethod(lambda: None)
     noted: Callable[[], object] = staticmethod(lambda: None)
+    on_sync_failure: Callable[[], object] = staticmethod(lambda: None)
 
     @contextmanager
     def _step(self, action: str, name: str = "") -> Iterator[bool]:
@@ -26,7 +28,11 @@ class ProcessDisk(CrashingFileSystem):
             self.ended = True
             self.on_stop()
             raise
-        if action in ("append", "rename") and name.startswith("positions"):
+        except OSError:
+            if action == "sync" and ".seg" in name:
+                self.on_sync_failure()
+            raise
+        if (action, name) in (("append", "positions.log"), ("rename", "positions.tmp")):
             self.noted()
 
     def _next(self) -> ProcessDisk:

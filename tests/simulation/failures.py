@@ -71,5 +71,7 @@ def tell(plan: Plan, failure: str) -> str:
     shown = world.history[-HISTORY_LINES:]
     if len(shown) < len(world.history):
         lines.append(f"  ... {len(world.history) - len(shown)} lines before")
-    lines += [f"  {at:10.3f} {life:2d} {what}" + "".join(f" {detail}" for detail in details if detail != "") for at, life, what, *details in shown]
+    lines += [
+        f"  {at:10.3f} {life:2d} {what}" + "".join(f" {detail}" for detail in details if detail != "") for at, life, what, *details in shown
+    ]
     return "\n".join(lines)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 FOUND = {
+    73: "messages that a power cut took out of the middle of a segment stayed pending for ever",
     284: "a message that expired freed its key twice: two messages of one key were under way at once and arrived out of order",
-    73: "records that a power cut took out of the middle of a segment stayed pending for ever",
-    614: "bytes of a spool that had been read to its end stayed counted",
+    1200: "a spool that could not be read for a moment was taken for a fault of the worker",
+    1858: "a message whose sync had failed waited on the disk until the next one was handed over",
+    65267: "what had been read from the spool before a read failed was passed over until the next start",
 }

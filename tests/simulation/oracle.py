@@ -31,6 +31,7 @@ class Told:
     dropped: bool = False
     handed_back: bool = False
     durable: bool = False  # a power cut cannot take it
+    handed_over_again: bool = False  # by a source that was read again: it waits twice, under two ids
     may_repeat: bool = False  # arrived, and a process ended that may not have noted it
     may_be_lost: bool = False  # the level at which it was accepted does not survive what happened
     out_of_line: bool = False  # it may arrive behind later ones: it was lost, or put aside, and came back
@@ -59,7 +60,7 @@ class Oracle:
         """It is about to be handed over (again, if it comes from a source that was read again)."""
         known = self.messages.setdefault(told.number, told)
         if known is not told:
-            known.may_repeat = known.arrivals > 0 or known.may_repeat
+            known.handed_over_again = True
         return known
 
     def accepted(self, told: Told, message_id: str, level: str) -> None:
@@ -79,24 +80,29 @@ class Oracle:
             told.durable = True
         self._not_durable.clear()
 
+    def sync_failed(self) -> None:
+        """What was not on the disk may be gone from memory, too; a level that does not wait for the disk cannot prevent that."""
+        for told in self._not_durable:
+            if not told.settled:
+                told.may_be_lost = told.out_of_line = True
+
     # --- the destination ----------------------------------------------------------------------------------------------
 
     def arrived(self, number: int, content: dict[str, Any], bad: bool, message_id: str | None = None) -> None:
         """The destination has got it."""
         told = self.messages.get(number)
         if told is None or told.status == "refused":
-            return self._fail(f"message {number} arrived although it was {'refused' if told else 'never handed over'}")
+            self._fail(f"message {number} arrived although it was {'refused' if told else 'never handed over'}")
+            return
         if content != told.content or bad is not told.bad:
             self._fail(f"message {number} arrived changed: {content!r}, is_error {bad}")
-        if message_id is not None and told.ids and message_id not in told.ids:
+        if message_id is not None and told.ids and message_id not in told.ids and not told.handed_over_again:
             self._fail(f"message {number} arrived under another id than it was accepted under")
-        handed_over_again = told.source == "source" and len(told.ids) > 1
-        if told.arrivals and not (told.uncertain or told.may_repeat or handed_over_again):
+        if told.arrivals and not (told.uncertain or told.may_repeat or told.handed_over_again):
             self._fail(f"message {number} arrived twice, and no attempt was uncertain")
         if not told.arrivals:
             self._in_line(told)
         told.arrivals += 1
-        return None
 
     def _in_line(self, told: Told) -> None:
         if self._ordering == "none" or (self._ordering == "key" and told.key is None):
@@ -104,7 +110,7 @@ class Oracle:
         line = told.source if self._ordering == "fifo" else f"{told.source} {told.key}"
         last = self._last.get(line, -1)
         self._last[line] = max(last, told.number)
-        if told.number < last and not (told.out_of_line or told.letters or told.dropped):
+        if told.number < last and not (told.out_of_line or told.rejected or told.letters or told.dropped):
             self._fail(f"message {told.number} arrived after message {last} of the same line ({line})")
 
     def confirmed(self, number: int) -> bool:
@@ -124,7 +130,6 @@ class Oracle:
         if not allowed.get(letter.reason, False):
             self._fail(f"message {number} was put aside as {letter.reason.value}, which it cannot be")
         told.letters += 1
-        return None
 
     # --- the end of a process -----------------------------------------------------------------------------------------
 

@@ -16,6 +16,9 @@ NUMBERS_EACH = 16
 
 _MASK = 2**64 - 1
 
+Level = Literal["memory", "written", "synced"]
+OnFull = Literal["block", "raise", "drop_newest", "drop_oldest"]
+
 
 def draw(*parts: int) -> float:
     """A number in 0 ... 1 that depends on `parts` alone (the mixing steps of splitmix64): what becomes of one message does not
@@ -33,10 +36,10 @@ def draw(*parts: int) -> float:
 class Setup:
     """How the producer, its queue and its destination are configured."""
 
-    queue: Literal["memory", "written", "synced"] = "memory"
+    queue: Level = "memory"
     style: Literal["single", "several", "atomic"] = "single"
     ordering: Literal["key", "fifo", "none"] = "key"
-    on_full: Literal["block", "raise", "drop_newest", "drop_oldest"] = "block"
+    on_full: OnFull = "block"
     max_messages: int = 1000
     max_bytes: int = 2**20
     max_retries: int = 2
@@ -98,8 +101,8 @@ def make_plan(seed: int) -> Plan:
 
 def _setup(chance: random.Random) -> Setup:
     pick = chance.choice
-    queue = pick(["memory", "written", "written", "synced", "synced"])
-    on_full = pick(["block", "block", "block", "raise", "drop_newest", "drop_oldest"])
+    queue: Level = pick(["memory", "written", "written", "synced", "synced"])
+    on_full: OnFull = pick(["block", "block", "block", "raise", "drop_newest", "drop_oldest"])
     return Setup(
         queue=queue,
         style=pick(["single", "several", "atomic"]),
@@ -154,7 +157,9 @@ def _messages(chance: random.Random) -> dict[str, Any]:
 
 
 def _fault(chance: random.Random) -> dict[str, Any]:
-    kind = chance.choice(["down", "fail", "lost", "busy", "gone", "gone clean", "not sent", "exit", "slow", "slow", "half", "garbage", "reject all"])
+    kind = chance.choice(
+        ["down", "fail", "lost", "busy", "gone", "gone clean", "not sent", "exit", "slow", "slow", "half", "garbage", "reject all"]
+    )
     return {
         "what": kind,
         "seconds": chance.choice([0.1, 0.5, 2.0, 8.0]),
@@ -182,5 +187,8 @@ def _disk(chance: random.Random) -> tuple[str, dict[str, Any]]:
         return kind, {}
     details: dict[str, Any] = {"seconds": chance.choice([0.2, 2.0, 6.0])}
     if kind == "disk fails":
-        details |= {"action": chance.choice(["sync", "sync", "append", "create", "sync_folder", "rename", "remove"]), "times": chance.choice([1, 1, 3, None])}
+        details |= {
+            "action": chance.choice(["sync", "sync", "append", "create", "sync_folder", "rename", "remove", "read", "open"]),
+            "times": chance.choice([1, 1, 3, None]),
+        }
     return kind, details

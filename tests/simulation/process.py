@@ -93,6 +93,7 @@ class Process:
         self.lane = Lane("simulated", self.agent, [], [(route, self.producer)], world.plan.setup.held_max)
         disk.on_stop = self._stopped_by_disk
         disk.noted = self._noted
+        disk.on_sync_failure = world.oracle.sync_failed
 
     # --- life ---------------------------------------------------------------------------------------------------------
 
@@ -139,6 +140,7 @@ class Process:
         """Here and now."""
         if self.dead:
             return
+        self._note_drops()
         self.dead, self.power_cut = True, power
         self.tell("power cut" if power else "killed", why)
         self.world.saw("power cut" if power else "killed")
@@ -275,9 +277,7 @@ class Process:
     def _produce(self, group: list[Told]) -> Receipt:
         first = group[0]
         if len(group) == 1:
-            return self.producer.produce(
-                first.bad, first.content, key=first.key, headers=first.headers, message_id=first.given_id
-            )
+            return self.producer.produce(first.bad, first.content, key=first.key, headers=first.headers, message_id=first.given_id)
         keys = [told.key for told in group]
         ids = [told.given_id for told in group if told.given_id is not None]
         contents = [told.content for told in group]
@@ -355,7 +355,7 @@ class Process:
             self.world.fail(f"the ledger does not add up: {now}")
         self._note_drops()
         restored = getattr(self.queue, "restored", 0)  # fewer than first told if some cannot be read
-        if restored < self.restored and not self.world.forgetful:
+        if restored < self.restored and not (self.trouble or self.world.forgetful):
             self.world.fail(f"{self.restored - restored} messages cannot be read any more, and the disk has never failed")
         counted = {
             "accepted": (now.accepted, restored + self._taken_in),
@@ -366,7 +366,9 @@ class Process:
             if said != seen:
                 self.world.fail(f"the statistics say {said} {what}, there were {seen}")
         if not (self.trouble or self.world.forgetful) and self._repeated > now.possible_duplicates:
-            self.world.fail(f"{self._repeated} messages were delivered again, the statistics say {now.possible_duplicates} possible duplicates")
+            self.world.fail(
+                f"{self._repeated} messages were delivered again, the statistics say {now.possible_duplicates} possible duplicates"
+            )
         self._check_bounds(now)
 
     def _check_bounds(self, now: ProducerStatistics) -> None:

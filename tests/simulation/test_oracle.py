@@ -16,6 +16,7 @@ from standpipe.pipelines.lane import Lane
 from standpipe.producers.spooled_queue import SpooledQueue
 from standpipe.spool.log import Spool
 from standpipe.spool.positions import Positions
+from standpipe.spool.recovery import Recovery
 from tests.simulation.failures import fewer, play, smaller
 from tests.simulation.plan import make_plan
 
@@ -62,13 +63,14 @@ def acknowledges_the_source_when_messages_are_handed_back(patch: pytest.MonkeyPa
 
 
 def gives_numbers_out_again(patch: pytest.MonkeyPatch) -> None:
-    find = Spool._find_next
+    opened = Spool.open
 
-    def low(spool: Spool) -> None:
-        find(spool)
-        spool._next = spool._durable = spool._segments[-1].first if spool._segments else 0
+    def low(spool: Spool) -> Recovery:
+        recovery = opened(spool)
+        spool._next = spool._segments[-1].first if spool._segments else 0
+        return recovery
 
-    patch.setattr(Spool, "_find_next", low)
+    patch.setattr(Spool, "open", low)
 
 
 def gives_new_ids_after_a_restart(patch: pytest.MonkeyPatch) -> None:

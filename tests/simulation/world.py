@@ -102,7 +102,7 @@ class World:
             self._plan(event.at, lambda event=event: self._happen(event))  # type: ignore[misc]
         self._plan(HORIZON, self._heal)
         self._plan(TURN, self._turn)
-        if self.plan.setup.queue == "written":
+        if self.plan.setup.queue != "memory":
             self._plan(self.plan.setup.sync_interval, self._sync)
         with _small(self.plan.setup), self._listening():
             while not (self._over or self.failure):
@@ -287,18 +287,12 @@ class World:
     def _sync(self) -> None:
         self._plan(self.clock.now + self.plan.setup.sync_interval, self._sync)
         process = self.process
-        spool = process.queue._spool if process is not None and not process.dead else None
-        if process is None or spool is None:
+        if process is None or process.dead:
             return
-        try:
-            spool.sync()
-        except spooled_queue.SpoolError:
+        if process.queue._sync_now():
+            self.oracle.synced()
+        else:
             process.trouble = True
-            return
-        self.oracle.synced()
-        with process.queue.lock:
-            if process.queue._on_disk and not process.queue._entries:
-                process.queue.wake()
 
     def _heal(self) -> None:
         """Everything works from here on; the process, if it is down or about to end, comes back."""
@@ -380,7 +374,9 @@ class _Listener(logging.Handler):
             process.die(power=False, why="something is wrong")
 
 
-def _messages(event: Event, source: str, keys: list[str | None], bad: bool, size: int, poison: str | None = None, **rest: Any) -> list[Told]:
+def _messages(
+    event: Event, source: str, keys: list[str | None], bad: bool, size: int, poison: str | None = None, **rest: Any
+) -> list[Told]:
     made = []
     for place, key in enumerate(keys):
         number = event.index * NUMBERS_EACH + place
