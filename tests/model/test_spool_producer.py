@@ -7,90 +7,23 @@ from __future__ import annotations
 
 import errno
 from collections import defaultdict
-from pathlib import Path
 from typing import Any
 
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from standpipe.core.errors import NotSent, QueueFull, Reject, SendError
-from standpipe.core.outcome import Outcome
+from standpipe.core.errors import QueueFull
 from standpipe.delivery.dead_letters import MemoryDeadLetters
-from standpipe.producers.base import Batch
 from standpipe.producers.config import BaseProducerConfig, SpoolConfig
 from standpipe.producers.spooled_queue import SpooledQueue
 from standpipe.spool.errors import SpoolError
 from standpipe.testing import ManualClock
 from standpipe.testing.crashing_files import CrashingFileSystem
-from tests.unit.delivery.scripted import ScriptedBatch, check
+from tests.unit.delivery.scripted import check
+from tests.unit.producers.spooled import Destination, OnCrashingDisk
 
 KEYS = ["a", "b", None]
-
-
-class Destination:
-    """What has arrived, over all lives. `does` says what becomes of the next messages; after that they arrive."""
-
-    def __init__(self) -> None:
-        self.arrived: list[tuple[int, str, str | None, int]] = []  # number, id, key, life
-        self.tried: set[tuple[int, int]] = set()
-        self.does: list[str] = []
-
-
-class OnCrashingDisk(ScriptedBatch):
-    """One life of the producer."""
-
-    def __init__(self, files: CrashingFileSystem, destination: Destination, life: int, **more: Any) -> None:
-        self.files = files
-        self.target = destination
-        self.life = life
-        super().__init__(**more)
-        self.spooled = self.__dict__["_BaseProducer__queue"]
-        self.engine = self.__dict__["_BaseProducer__engine"]
-        self.driver = self.__dict__["_BaseProducer__driver"]
-        self.is_open = False
-
-    def start(self) -> None:
-        if not self.is_open:
-            self.spooled.open()
-            self.is_open = True
-
-    def _spool_files(self, folder: Path) -> Any:
-        return self.files
-
-    def _send_batch(self, batch: Batch) -> Any:
-        results: list[Any] = []
-        for message in batch:
-            number = message.content()["n"]
-            self.target.tried.add((number, self.life))
-            what = self.target.does.pop(0) if self.target.does else "arrive"
-            if what in ("arrive", "arrive without a word"):
-                self.target.arrived.append((number, message.id, message.key, self.life))
-            results.append(
-                {"arrive": Outcome.DELIVERED, "reject": Reject("no"), "fail": NotSent("busy")}.get(what, SendError("connection lost"))
-            )
-        return results
-
-    def work(self, steps: int) -> None:
-        """The worker's loop, here and now."""
-        for _ in range(steps):
-            if not self.engine.connected:
-                self.driver.safe_connect()
-            with self.engine.lock:
-                self.engine.queue.progress()
-                batch, due = self.engine.choose(self.clock.now)
-            if batch is not None:
-                self.driver._attempt_batch(batch)
-            elif due is None:
-                return
-            else:
-                self.clock.now = max(self.clock.now, due)
-
-    def end(self) -> None:
-        """The process is gone; only its thread has to be told."""
-        self.spooled._ending.set()
-        if self.spooled._syncer is not None:
-            self.spooled._syncer.join()
 
 
 class ProducerMachine(RuleBasedStateMachine):
