@@ -151,6 +151,7 @@ class World:
             self.oracle.synced()
         elif self.plan.setup.queue != "memory":
             self.oracle.process_died(self.plan.setup.queue, power=False, in_doubt=None)
+            self.forgetful = True
         return self._restart(process, self._down)
 
     def _died(self, process: Process) -> None:
