@@ -13,7 +13,8 @@ from standpipe.app.audit_findings import Findings
 from standpipe.app.configuration import Plan
 from standpipe.app.spools import SpoolPlace, find_spools, messages_of
 from standpipe.spool.errors import SpoolTooNew
-from standpipe.spool.inspect import SERIOUS, Inspection, Problem, Survey
+from standpipe.spool.inspect import Survey
+from standpipe.spool.inspection import SERIOUS, Inspection, Problem
 
 _NOTES = ("unfinished", "unknown")
 _SERIOUS = {*SERIOUS, "does_not_add_up", "too_new", "unreadable", "dead_letters", "beyond_end"}

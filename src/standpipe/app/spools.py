@@ -9,7 +9,8 @@ from typing import Any, Final
 
 from standpipe.app.configuration import Plan
 from standpipe.producers.config import BaseProducerConfig, SpoolConfig
-from standpipe.spool.inspect import Waiting, waiting_in
+from standpipe.spool.inspect import waiting_in
+from standpipe.spool.inspection import Waiting
 
 FOLDER: Final = "spool"
 """Where spools are, in the state folder."""

@@ -12,7 +12,8 @@ from standpipe.cli.exit_codes import CommandFailed, ExitCode
 from standpipe.cli.options import near
 from standpipe.core.errors import ConfigurationError
 from standpipe.spool.errors import SpoolTooNew
-from standpipe.spool.inspect import Inspection, inspect_spool
+from standpipe.spool.inspect import inspect_spool
+from standpipe.spool.inspection import Inspection
 
 
 @dataclass(frozen=True)

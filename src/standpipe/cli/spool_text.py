@@ -12,7 +12,7 @@ import orjson
 from standpipe.app.spools import WaitingMessage
 from standpipe.cli.output import number_of, printable, table
 from standpipe.cli.spool_places import Looked
-from standpipe.spool.inspect import Inspection, Problem
+from standpipe.spool.inspection import Inspection, Problem
 
 
 def list_lines(found: Sequence[Looked]) -> list[str]:

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from standpipe.spool.errors import SpoolError, SpoolInUse, SpoolTooNew
 from standpipe.spool.files import FileSystem
 from standpipe.spool.format import HEADER_BYTES, HEADER_COPY_BYTES, Damage, End, Header, decode_header, encode_header, scan
-from standpipe.spool.inspect import Inspection, Survey
+from standpipe.spool.inspect import Survey
+from standpipe.spool.inspection import Inspection
 from standpipe.spool.log import LOCK_NAME
 from standpipe.spool.positions import JOURNAL, SETTLED, SNAPSHOT, Positions, intact_entries
 from standpipe.spool.recovery import keep_aside, reconstructed

@@ -8,7 +8,8 @@ import zlib
 
 from standpipe.spool.files import FileSystem
 from standpipe.spool.format import encode_header
-from standpipe.spool.inspect import Inspection, Survey
+from standpipe.spool.inspect import Survey
+from standpipe.spool.inspection import Inspection
 from standpipe.spool.log import Spool
 from standpipe.spool.segment import segment_number
 
