@@ -31,8 +31,9 @@ class Disk:
         self.sync_failures = 0
         self._name = name
         # Held while files go to the disk and the result is noted: of two syncs of one file only one is told of a failure.
-        # Nothing else is waited for while it is held, so that it may be taken with or without the spool's lock.
-        self._answering = threading.Lock()
+        # Nothing else is waited for while it is held, so that it may be taken with or without the spool's lock; and twice by one
+        # thread: a signal handler may produce while its own thread syncs.
+        self._answering = threading.RLock()
 
     def sync(self, files: Sequence[MappedFile]) -> bool:
         """Sync all of `files`; False if that, or a sync before that has not been made good, failed."""

@@ -38,6 +38,7 @@ from standpipe.spool.format import (
     encode_record,
     joined,
 )
+from standpipe.spool.group_commit import GroupCommit
 from standpipe.spool.positions import SETTLED, TAKEN, Positions
 from standpipe.spool.reader import Reader
 from standpipe.spool.recovery import Finder, Recovery
@@ -97,8 +98,7 @@ class Spool:
         self._first_own = 0  # the number of the first segment that is ours, not a former process's
         self._prefix = os.urandom(10).hex()
         self._durable = 0
-        self._synced = threading.Condition()
-        self._syncing = False
+        self._group = GroupCommit(lambda: self._durable, self._sync)
         self._reader = Reader(files, self._positions, self._finder)
         self._closed = False
 
@@ -223,7 +223,10 @@ class Spool:
         segment = Segment(number, first, self._prefix, max(self._segment_bytes, HEADER_BYTES + size + ROOM_BEHIND), skipped)
         name = segment.name + suffix
         try:
-            segment.file = self._files.create(name, segment.size)
+            try:
+                segment.file = self._files.create(name, segment.size)
+            except FileExistsError:  # a link or a folder has the name, or somebody put a file there: it stays, the next one is free
+                return self._begin(size, first, suffix)
             segment.buffer = segment.file.buffer
             segment.file.write(0, encode_header(number, first, self._prefix, skipped))
             # Once per segment, so that a power cut that takes records never takes the ids of those that it leaves.
@@ -291,20 +294,7 @@ class Spool:
 
         Call it without the lock.
         """
-        while True:
-            with self._synced:
-                if self._durable >= number:
-                    return
-                if self._syncing:
-                    self._synced.wait()
-                    continue
-                self._syncing = True
-            try:
-                self._sync()
-            finally:
-                with self._synced:
-                    self._syncing = False
-                    self._synced.notify_all()
+        self._group.commit(number)
 
     def sync(self) -> None:
         """Bring everything written so far to the disk. Raises SpoolError. Call it without the lock."""
@@ -317,16 +307,17 @@ class Spool:
             number = self._next
             sealed = list(self._unsynced_segments)
             files = [segment.file for segment in [*sealed, self._current] if segment is not None and segment.file is not None]
-            self._syncing_files = files
+            before = self._syncing_files  # a signal handler may sync while its own thread does
+            self._syncing_files = [*before, *files]
         synced = False
         try:
             synced = self._disk.sync(files)
         finally:
             with self._lock:
-                self._syncing_files = ()
-                for file in self._to_close:
+                self._syncing_files = before
+                for file in () if before else self._to_close:
                     file.close()
-                self._to_close.clear()
+                self._to_close = self._to_close if before else []
                 if synced:
                     for segment in sealed:
                         self._synced_segment(segment)
