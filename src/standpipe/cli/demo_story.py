@@ -162,6 +162,7 @@ Counted again without Standpipe, in the files themselves: {verdict}
   {escape(look)}
   tail -n 3 alerts.jsonl
   grep alerts standpipe.log
+  {standpipe} audit
 
 [bold]Try next[/]
   [dim]# the same as a service would run it: nothing is read twice; Ctrl-C ends it[/]

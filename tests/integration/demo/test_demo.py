@@ -150,12 +150,13 @@ def test_nothing_is_left_running_and_the_outage_is_over(where: str, performances
 def test_what_it_suggests_to_look_at_works(performances: dict[str, tuple[Path, int, str]]) -> None:
     text = performances["pipe"][2]
     commands = [line.strip() for line in text[text.index("Look at it") : text.index("Try next")].split("\n")[1:] if line.strip()]
-    assert len(commands) == 4
+    assert len(commands) == 5
     result = subprocess.run(["bash", "-ec", "\n".join(commands)], capture_output=True, text=True, timeout=60)
     assert result.returncode == 0, result.stderr
     assert "200" in result.stdout
     assert "alerts: the breaker is open" in result.stdout
     assert "alerts: the breaker is closed" in result.stdout
+    assert "It adds up: every message is accounted for." in result.stdout
 
 
 def test_what_it_left_behind_can_be_run_and_nothing_is_read_twice(performances: dict[str, tuple[Path, int, str]], tmp_path: Path) -> None:
