@@ -238,7 +238,8 @@ def test_a_full_disk_is_waited_out_and_every_message_is_written_once(tmp_path: P
             wait_until(lambda: out.statistics().retries > 3)
             assert path.stat().st_size <= 2000
         assert out.flush(20) == 0
-    assert [record["n"] for record in records(path)] == list(range(500))
+    # Without keys there is no order to keep: what came while the first batch waited may have passed it.
+    assert sorted(record["n"] for record in records(path)) == list(range(500))
     assert out.statistics().possible_duplicates == 0
 
 
