@@ -46,7 +46,7 @@ _GRAVITY = (UNDELIVERED, DROPPED, DEAD_LETTERED)
 class Origin:
     """What the receipts of one producer have in common: how their message ids begin, and whom to tell about failing observers."""
 
-    __slots__ = ("clock", "ended", "notifier", "observer_failed", "observer_failures", "prefix", "producer", "worker")
+    __slots__ = ("clock", "ended", "notifier", "observer_failed", "observer_failures", "prefix", "producer", "watched", "worker")
 
     def __init__(self, producer: str, prefix: str, clock: Clock | None = None) -> None:
         self.clock: Clock = clock if clock is not None else SystemClock()
@@ -58,6 +58,8 @@ class Origin:
         self.notifier = LoopNotifier()
         self.worker: int | None = None
         self.ended = False
+        self.watched: set[Receipt] | None = None
+        """Where receipts are forgotten that nobody holds: those to be remembered, because somebody waits for a call."""
 
     def with_prefix(self, prefix: str) -> Origin:
         """The same producer, for messages that a former process accepted."""
@@ -245,6 +247,8 @@ class Receipt:
             if more.watchers is None:
                 more.watchers = []
             more.watchers.append(callback)
+            if self._origin.watched is not None:
+                self._origin.watched.add(self)
         # The worker sets the state first and looks for watchers second; we do it the other way round. Whoever comes second
         # sees the other, and `_notify` hands each watcher out once.
         if self.done():
@@ -316,6 +320,8 @@ class Receipt:
             return
         with _watcher_lock:
             watchers, more.watchers = more.watchers, None
+            if self._origin.watched is not None:
+                self._origin.watched.discard(self)
         for watcher in watchers or ():
             self._call(watcher)
 

@@ -440,6 +440,7 @@ class BaseProducer(ABC):
         limits = QueueLimits(config.queue.max_messages, config.queue.max_bytes, config.queue.on_full, config.queue.full_timeout)
         self.__queue = self.__make_queue(limits)
         self.__queue.is_worker = self.__origin.is_worker
+        self.__origin.watched = set() if self.__queue.keeps else None
         self.__put = self.__queue.put
         self.__dead_letters = self.__make_dead_letters()
         journal = Journal(config.name, clock, tuple(secrets_in(config)))
