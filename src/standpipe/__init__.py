@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from standpipe.delivery.receipt import Receipt, State
     from standpipe.delivery.statistics import ProducerStatistics, ShutdownReport
     from standpipe.producers.base import BaseProducer, BaseProducerConfig
+    from standpipe.spool.errors import SpoolError, SpoolFull, SpoolInUse, SpoolTooNew
     from standpipe.telemetry.handler import ProducerHandler
 
 __version__ = "0.1.0"
@@ -64,6 +65,10 @@ _HOME = {
     "Reject": "standpipe.core.errors",
     "RetryAfter": "standpipe.core.errors",
     "ShutdownReport": "standpipe.delivery.statistics",
+    "SpoolError": "standpipe.spool.errors",
+    "SpoolFull": "standpipe.spool.errors",
+    "SpoolInUse": "standpipe.spool.errors",
+    "SpoolTooNew": "standpipe.spool.errors",
     "StandpipeError": "standpipe.core.errors",
     "State": "standpipe.delivery.receipt",
     "load": "standpipe.app.application",
@@ -94,6 +99,10 @@ __all__ = [
     "Reject",
     "RetryAfter",
     "ShutdownReport",
+    "SpoolError",
+    "SpoolFull",
+    "SpoolInUse",
+    "SpoolTooNew",
     "StandpipeError",
     "State",
     "__version__",

@@ -61,7 +61,12 @@ def _producer_trouble(application: Application, row: LedgerRow) -> Iterator[str]
     if row.pending:
         error = producer.statistics().last_error
         why = f"the last error was {error}" if error else "there was no error, only too little time; give it more with --timeout"
-        yield f"producer {row.producer!r} left {number_of(row.pending, 'message')} undelivered; {why}"
+        report = application.reports.get(row.producer)
+        kept = report.spooled if report is not None else 0
+        if kept:
+            yield f"producer {row.producer!r} keeps {number_of(kept, 'message')} on the disk for its next start; {why}"
+        if row.pending > kept:
+            yield f"producer {row.producer!r} left {number_of(row.pending - kept, 'message')} undelivered; {why}"
     if row.dead_lettered:
         reasons = Counter(
             f"{letter.reason.value}: {letter.error}" if letter.error else letter.reason.value for letter in _letters(producer, application)
