@@ -56,6 +56,8 @@ class Plan:
     """every send fails"""
     slow: float = 0.0
     """what a send takes"""
+    slow_answer: float = 0.0
+    """what a send takes after the messages have arrived"""
     drain: float = 30.0
     stubborn: bool = False
     """try again for ever when `produce` raises"""
@@ -114,6 +116,7 @@ class BatchDestination(Destination):
         self._trouble()
         contents = zip(batch.contents(), batch.ids(), strict=True)
         self.events.write(*(f"V {message['n']} {message_id} {digest_of(message['text'])}" for message, message_id in contents))
+        time.sleep(self.plan.slow_answer)
         return batch.delivered()
 
 

@@ -60,7 +60,7 @@ def test_no_instant_to_be_killed_at_loses_what_was_promised(nursery: Nursery, pl
     again = history.repeated.values()
     print(f"{killed} kills, {len(history.promised)} promised, {len(history.lost)} lost, {sum(again)} sent again, {max(again)} at most")
     assert killed == KILLS
-    assert len(history.promised) > 20 * KILLS, "too little was promised for the test to mean anything"
+    assert len(history.promised) > 5 * KILLS, "too little was promised for the test to mean anything"
     assert history.found_backlogs > KILLS // 10, "no process found a backlog"
 
 
@@ -79,7 +79,7 @@ def check_end(history: History, spool: Path) -> None:
 def test_most_of_the_kills_hit_the_spool_in_the_middle_of_its_work(nursery: Nursery, plan: Plan) -> None:
     """Against tests that test nothing: all of this must have happened at least once within a few kills."""
     for run in range(20):
-        child = nursery.start(replace(plan, run=run, batches=True, slow=0.005 if run % 2 else 0.0))
+        child = nursery.start(replace(plan, run=run, batches=True, slow_answer=0.005 if run % 2 else 0.0))
         time.sleep(0.1)
         child.kill()
     assert nursery.run(replace(plan, run=20, messages=10, batches=True)) == 0
