@@ -11,7 +11,7 @@ import asyncio
 import logging
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import orjson
@@ -408,20 +408,29 @@ class SpooledQueue(MemoryQueue):
         if not self._on_disk or self._entries or self._spool is None:
             return
         self._window = 0
-        for record, prefix in self._read(self._spool):
-            for start, stop in self._spool.unsettled(record):
-                entry = self._restore(record, prefix, start, stop)
-                self._append(entry)
-                self._window += entry._size + ENTRY_BYTES
+        for found, prefix in self._read(self._spool):
+            for record in self._apart(self._spool, found):
+                for start, stop in self._spool.unsettled(record):
+                    entry = self._restore(record, prefix, start, stop)
+                    self._append(entry)
+                    self._window += entry._size + ENTRY_BYTES
         self._forget_absent(self._spool.take_absent())
         self._count_former_bytes(self._spool)
         if self._spool.read_to_end:
             self._on_disk = False
 
+    def _apart(self, spool: Spool, record: Record) -> Sequence[Record]:
+        """Merged records come back as one receipt, unless somebody holds one for a part of it, or a part may have been sent."""
+        if not record.merged:
+            return (record,)
+        first, stop = record.first, record.first + record.count
+        held = self._live and any(number in self._live for number in range(first, stop))
+        return record.singles() if held or not spool.taken_alike(first, stop) else (record,)
+
     def _read(self, spool: Spool) -> list[tuple[Record, str]]:
         """The next records. A disk that cannot be read is asked again after `sync_interval`; meanwhile its messages wait."""
         try:
-            found = spool.read(READ_BYTES)
+            found = spool.read(READ_BYTES, merge=True)
         except SpoolError as error:
             if not self._unreadable:
                 _log.error("%s; it is tried again every %g s", error, self._sync_interval)
@@ -458,6 +467,7 @@ class SpooledQueue(MemoryQueue):
             live._payload = record.payload
             return live
         payload = record.payload if stop - start == record.count else b"\n".join(record.payload.split(b"\n")[start:stop])
+        size = len(payload) - (stop - start - 1 if record.merged else 0)  # one by one they were counted without newlines
         origin = self._origin if prefix == self._origin.prefix else self._origins.setdefault(prefix, self._origin.with_prefix(prefix))
         age = max(0.0, self._began + self._clock.monotonic() - record.time)
         meta = record.meta or {}
@@ -467,7 +477,7 @@ class SpooledQueue(MemoryQueue):
             record.is_error,
             payload,
             stop - start,
-            len(payload),
+            size,
             tuple(keys[start:stop]) if isinstance(keys, list) else keys,
             self._clock.monotonic() - age,
         )

@@ -251,6 +251,15 @@ class RealFileSystem:
         """Read, not mapped: a bad sector is an error here, and would kill the process there (SIGBUS)."""
         with self._opened(name) as descriptor:
             size = os.fstat(descriptor).st_size
+            try:
+                whole = os.pread(descriptor, size, 0)
+            except OSError as error:
+                if error.errno != errno.EIO:
+                    raise
+            else:
+                if len(whole) == size:
+                    return whole  # as always: nothing was copied
+                del whole
             data = bytearray(size)
             view, done = memoryview(data), 0
             while done < size:

@@ -398,9 +398,10 @@ class Spool:
         else:
             self._reader.cursor = (self._next_segment, HEADER_BYTES, number)
 
-    def read(self, max_bytes: int) -> list[tuple[Record, str]]:
+    def read(self, max_bytes: int, merge: bool = False) -> list[tuple[Record, str]]:
         """The next records, some `max_bytes` of them, that have messages which are not settled, each with its id prefix.
 
+        `merge`: messages that were handed over one by one, without a key or anything else, may come as one record.
         Raises SpoolError if the disk cannot be read now.
         """
         # After a failed sync the pages that were not on the disk may have changed; they are read when they were written again.
@@ -409,7 +410,7 @@ class Spool:
                 self._write_again()
         below = self._durable if self._disk.suspect else NUMBER_MAX
         try:
-            found, finished = self._reader.read(self._segments, self._current, max_bytes, below)
+            found, finished = self._reader.read(self._segments, self._current, max_bytes, below, merge)
         except OSError as error:
             self._disk.refuses(error)
             raise SpoolError(f"{self._name}: the spool cannot be read now ({error}); its messages wait") from error
@@ -439,6 +440,10 @@ class Spool:
         """The parts of a record that are not settled, as positions within it."""
         for start, stop in self._positions.settled.gaps(record.first, record.first + record.count):
             yield start - record.first, stop - record.first
+
+    def taken_alike(self, first: int, stop: int) -> bool:
+        """Whether all of these messages, or none of them, may have been sent before the last restart."""
+        return self._positions.taken.count(first, stop) in (0, stop - first)
 
     def was_taken(self, first: int, stop: int) -> bool:
         """Whether any of these messages may have been sent before the last restart."""

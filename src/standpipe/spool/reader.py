@@ -26,9 +26,10 @@ class Reader:
         self._finder = finder
 
     def read(
-        self, segments: list[Segment], current: Segment | None, max_bytes: int, below: int
+        self, segments: list[Segment], current: Segment | None, max_bytes: int, below: int, merge: bool = False
     ) -> tuple[list[tuple[Record, str]], list[Segment]]:
         """The next records below number `below` that have unsettled messages, and the segments that have been read to their end.
+        `merge` as for `Spool.read`.
 
         Raises OSError, but not after something was found: the cursor is behind it, and it would not be found again.
         """
@@ -42,7 +43,7 @@ class Reader:
                 if found or finished:
                     break
                 raise
-            for record in self._walk(segment, below):
+            for record in self._walk(segment, below, merge):
                 if not self._positions.settled.covers(record.first, record.first + record.count):
                     found.append((record, segment.prefix))
                     size += len(record.payload)
@@ -51,6 +52,7 @@ class Reader:
             if segment is current or segment.stop > below:
                 break
             self.cursor = (segment.number + 1, HEADER_BYTES, self.cursor[2])
+            segment.unload()  # before the next is loaded: one in memory is enough
             finished.append(segment)
         return found, finished
 
@@ -64,11 +66,12 @@ class Reader:
         left = (segment.size - (offset if segment.number == at else HEADER_BYTES) for segment in segments if segment.number >= at)
         return sum(size for size in left if size > 0)
 
-    def _walk(self, segment: Segment, below: int) -> Iterator[Record]:
+    def _walk(self, segment: Segment, below: int, merge: bool) -> Iterator[Record]:
         """The records of a segment, which is open, from the cursor on, which moves along."""
         number, offset, expected = self.cursor
         kept, end = True, segment.stop
-        for behind, item in segment.items(offset):
+        whole = range(expected, min(below, segment.stop) if segment.sealed else below)  # no part of a merged record is to be left out
+        for behind, item in segment.items(offset, whole if merge else None):
             if expected >= below or (isinstance(item, Record) and item.first >= below):
                 return
             if isinstance(item, Damage):

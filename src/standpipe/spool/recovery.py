@@ -11,7 +11,7 @@ from hashlib import blake2b
 
 from standpipe.spool.errors import SpoolTooNew
 from standpipe.spool.files import FileSystem
-from standpipe.spool.format import HEADER_BYTES, VERSION, Damage, End, Header, Record, decode_header, scan
+from standpipe.spool.format import HEADER_BYTES, NUMBER_MAX, VERSION, Damage, End, Header, Record, decode_header, scan
 from standpipe.spool.positions import SETTLED, SNAPSHOT, Positions
 from standpipe.spool.segment import CORRUPT_SUFFIX, TEMPORARY_SUFFIX, Segment, number_used, segment_number
 
@@ -121,10 +121,11 @@ class Finder:
             return
         following = segments[-1]
         following.load(self._files.read(following.name))
-        for _, item in following.items(HEADER_BYTES):
+        for _, item in following.items(HEADER_BYTES, range(NUMBER_MAX)):
             following.stop = self._last_number(item, following.stop)
             if isinstance(item, Damage):
                 self.damaged(following, item)
+        following.unload()
         limit = following.stop
         for segment in reversed(segments[:-1]):
             limit = min(limit, following.first - following.skipped)

@@ -55,14 +55,20 @@ class Segment:
         self.buffer = memoryview(b"")
         self.loaded = False  # whether `buffer` holds its bytes
 
-    def items(self, offset: int) -> Iterator[tuple[int, Record | Damage | End]]:
-        """What stands in it from `offset` on, each with the offset behind it. It must be loaded."""
-        return scan(self.buffer, offset, len(self.buffer) if self.sealed else self.used, self.first)
+    def items(self, offset: int, merge: range | None = None) -> Iterator[tuple[int, Record | Damage | End]]:
+        """What stands in it from `offset` on, each with the offset behind it, as `scan` finds it. It must be loaded."""
+        return scan(self.buffer, offset, len(self.buffer) if self.sealed else self.used, self.first, merge)
 
     def load(self, data: bytes) -> None:
         """Hold the bytes of the file, for reading."""
         self.buffer = memoryview(data)
         self.loaded = True
+
+    def unload(self) -> None:
+        """Let go of the bytes that `load` was given; what is being written stays."""
+        if self.loaded:
+            self.buffer = memoryview(b"")
+            self.loaded = False
 
     def shut(self) -> None:
         """Let go of the bytes, and of the file."""

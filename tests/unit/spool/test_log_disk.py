@@ -285,7 +285,10 @@ def test_bad_sector_costs_its_own_records_only(tmp_path: Path, monkeypatch: pyte
     spool = opened(files, 65536)
     put(spool, *(b"%02d" % n * 1000 for n in range(20)))
     spool.forget()
-    real = os.preadv
+    real, real_pread = os.preadv, os.pread
+
+    def up_to_the_bad_sector(descriptor: int, size: int, offset: int) -> bytes:
+        return real_pread(descriptor, min(size, 8192 - offset), offset)
 
     def failing(descriptor: int, buffers: list[memoryview], offset: int) -> int:
         stop = offset + sum(map(len, buffers))
@@ -295,6 +298,7 @@ def test_bad_sector_costs_its_own_records_only(tmp_path: Path, monkeypatch: pyte
             raise OSError(errno.EIO, "Input/output error")
         return real(descriptor, buffers, offset)
 
+    monkeypatch.setattr(os, "pread", up_to_the_bad_sector)
     monkeypatch.setattr(os, "preadv", failing)
     again = opened(RealFileSystem(tmp_path), 65536)
     found = [text[:2] for text in payloads(again)]
