@@ -99,12 +99,16 @@ class Application(Mapping[str, BaseProducer]):
         until = None if timeout is None else time.monotonic() + timeout
         if not self.lanes:
             return self._stopped.wait(timeout)
-        return all(lane.wait_finished(None if until is None else max(0.0, until - time.monotonic())) for lane in self.lanes)
+        if not all(lane.wait_finished(_left(until)) for lane in self.lanes):
+            return False
+        # A lane ends when a spool has what it read; what is waited for is that it arrives.
+        return all(producer.flush(_left(until)) == 0 for producer in self.producers.values())
 
     @property
     def finished(self) -> bool:
-        """Whether all pipelines have ended."""
-        return bool(self.lanes) and all(lane.finished for lane in self.lanes)
+        """Whether all pipelines have ended and everything they read is settled."""
+        ended = bool(self.lanes) and all(lane.finished for lane in self.lanes)
+        return ended and not any(producer.statistics().pending for producer in self.producers.values())
 
     def shutdown(self, timeout: float | None = None) -> Ledger:
         """Stop reading, deliver what was read, write the checkpoints, close everything; returns the ledger.
@@ -162,6 +166,10 @@ class Application(Mapping[str, BaseProducer]):
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.shutdown()
+
+
+def _left(until: float | None) -> float | None:
+    return None if until is None else max(0.0, until - time.monotonic())
 
 
 def load(path: str | os.PathLike[str], *, state_dir: str | os.PathLike[str] | None = None) -> Application:
