@@ -336,7 +336,7 @@ class Spool:
             number = self._next
             records = list(self._unsynced) if self._careful else written_since(self._segments, self._durable)
             try:
-                fresh = self._rewritten(records) if records else None
+                fresh = self._rewritten(records, number) if records else None
             except (OSError, SpoolFull, SpoolError) as error:
                 raise SpoolError(
                     f"{self._name}: the disk refuses to store messages ({self._disk.last_error}); whether they are delivered is unknown"
@@ -346,10 +346,11 @@ class Spool:
     def _too_late(self) -> SpoolError:
         return SpoolError(f"{self._name}: the spool was closed before the disk had the message; whether it is delivered is unknown")
 
-    def _rewritten(self, records: list[Written]) -> Segment:
-        """A new segment with `records`, on the disk. It gets its name only then: a crash before finds the old ones as they are."""
-        parts = encoded(records)
-        first, stop = records[0][0], records[-1][0] + records[-1][1]
+    def _rewritten(self, records: list[Written], stop: int) -> Segment:
+        """A new segment with `records`, up to message `stop`, on the disk. It gets its name only then: a crash before finds the
+        old ones as they are."""
+        parts = encoded(records, self._positions.settled)
+        first = records[0][0]
         segment = self._begin(sum(map(len, parts)), first, TEMPORARY_SUFFIX)
         temporary = segment.name + TEMPORARY_SUFFIX
         try:

@@ -86,8 +86,9 @@ class Reader:
                 expected = item.first + item.count
                 self.cursor = (number, behind, expected)
                 yield item
-        if segment.sealed and segment.stop <= below:
+        if segment.stop <= below:  # also while it is written: a failed sync may have taken what was written last
             self._missing(segment, expected, end, kept)
+            self.cursor = (number, self.cursor[1], max(expected, end))
             self._gone(end, segment.stop)
 
     def _open(self, segment: Segment) -> None:

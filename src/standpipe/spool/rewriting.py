@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import orjson
 
 from standpipe.spool.format import FLAG_ERROR, HEADER_BYTES, Record, encode_record, joined
+from standpipe.spool.intervals import Intervals
 from standpipe.spool.segment import Segment
 
 Written = tuple[int, int, int, float, bytes, bytes]
@@ -26,11 +27,12 @@ def written_since(segments: Iterable[Segment], number: int) -> list[Written]:
     return written
 
 
-def encoded(records: list[Written]) -> list[bytes]:
-    """All bytes of each record; the numbers between them were given to messages that were dropped at once."""
+def encoded(records: list[Written], settled: Intervals) -> list[bytes]:
+    """All bytes of each record. Numbers between them were given to messages that were dropped at once, if they are settled;
+    else the disk has lost what they were given to, and whoever reads on finds that."""
     parts = []
     stop = records[0][0]
     for record in records:
-        parts.append(joined(encode_record(*record, record[0] - stop)))
+        parts.append(joined(encode_record(*record, record[0] - stop if settled.covers(stop, record[0]) else 0)))
         stop = record[0] + record[1]
     return parts

@@ -31,3 +31,23 @@ def test_what_was_found_before_a_read_failed_is_not_passed_over() -> None:
         spool.read(2**20)
     found += [record.first for record, _ in spool.read(2**20)]
     assert found == list(range(6))
+
+
+def test_what_a_failed_sync_took_is_counted_as_lost_also_when_it_was_written_last() -> None:
+    lost = 0
+    for seed in range(20):
+        files = CrashingFileSystem(seed)
+        spool = Spool(files, threading.RLock(), careful=False)
+        spool.open()
+        spool.append(1, 0, 0.0, b"", b"safe")
+        spool.sync()
+        for number in range(3):
+            spool.append(1, 0, 0.0, b"", b"%d" % number * 5000)
+        files.fail("sync", errno.EIO)
+        spool.sync()
+        found = [record.first for record, _ in spool.read(2**20)]
+        assert found == sorted(set(found))
+        assert spool.read_to_end
+        assert spool.take_absent() == spool.recovery.lost == 4 - len(found)
+        lost += spool.recovery.lost
+    assert lost, "the file system took nothing"
