@@ -7,5 +7,6 @@ FOUND = {
     284: "a message that expired freed its key twice: two messages of one key were under way at once and arrived out of order",
     1200: "a spool that could not be read for a moment was taken for a fault of the worker",
     1858: "a message whose sync had failed waited on the disk until the next one was handed over",
+    23734: "what a failed sync took of a written spool was told as dropped, was not counted, and stayed pending for ever",
     65267: "what had been read from the spool before a read failed was passed over until the next start",
 }

@@ -110,6 +110,8 @@ class Process:
         self.tell("spool opened", recovery.backlog, recovery.in_flight, recovery.lost)
         if recovery.backlog:
             self.world.saw("backlog")
+        if recovery.lost and not (self.world.forgetful or self.trouble):
+            self.world.fail(f"the spool says that it has lost {recovery.lost} messages, and the disk has never failed")
         return True
 
     def live(self) -> ShutdownReport | None:

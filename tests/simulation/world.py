@@ -124,6 +124,7 @@ class World:
         self._start_at, self.lives = None, self.lives + 1
         process = self.process = Process(self, self.lives, self._disk)
         process.tell("starts")
+        process.trouble = self._disk_fails()
         if self._dies_again is not None:
             self._disk.stop_after(self._dies_again)
             self._dies_again = None
