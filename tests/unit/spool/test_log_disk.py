@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -100,6 +101,16 @@ def test_kill_at_every_step_of_recovery_changes_nothing() -> None:
                 pass
             files = files.kill() if step % 2 else files.crash()
         assert expected is not None
+
+
+def test_what_a_killed_process_has_written_survives_a_power_cut_after_the_next_start() -> None:
+    for seed in range(10):
+        files = CrashingFileSystem(seed)
+        texts = [b"%d" % n * 3000 for n in range(6)]
+        put(opened(files, 10_000, careful=False), *texts)
+        files = files.kill()
+        opened(files, 10_000, careful=False)
+        assert payloads(opened(files.crash(), 10_000)) == texts
 
 
 def test_disk_of_nothing_but_errors_is_told_to_the_caller() -> None:
@@ -209,6 +220,7 @@ def test_forked_child_leaves_the_spool_to_its_parent(tmp_path: Path) -> None:
     files = RealFileSystem(tmp_path)
     spool = opened(files)
     put(spool, b"1")
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     child = os.fork()
     if not child:
         try:
@@ -217,6 +229,7 @@ def test_forked_child_leaves_the_spool_to_its_parent(tmp_path: Path) -> None:
         except BaseException:
             os._exit(2)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
     put(spool, b"2")
     spool.close()
     again = opened(RealFileSystem(tmp_path))
@@ -311,6 +324,24 @@ def test_folders_above_are_made_durable_one_by_one(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(RealFileSystem, "_sync_folder", staticmethod(lambda folder: synced.append(folder.name)))
     RealFileSystem(tmp_path / "a" / "b" / "c").prepare()
     assert synced == [tmp_path.name, "a", "b"]
+
+
+def test_replacing_syncs_the_file_before_it_is_renamed_and_the_folder_after(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[str] = []
+
+    def noting(name: str) -> None:
+        real = getattr(os, name)
+
+        def call(*given: Any) -> Any:
+            calls.append(name)
+            return real(*given)
+
+        monkeypatch.setattr(os, name, call)
+
+    for name in ("write", "fdatasync", "rename", "fsync"):
+        noting(name)
+    RealFileSystem(tmp_path).replace("positions", b"all of it")
+    assert calls == ["write", "fdatasync", "rename", "fsync"]
 
 
 def test_spool_where_a_file_is_tells_so(tmp_path: Path) -> None:

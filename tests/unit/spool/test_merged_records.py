@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from hypothesis import given
 from hypothesis import strategies as st
 
+from standpipe.spool.files import RealFileSystem
 from standpipe.spool.format import FLAG_ERROR, RUN_SECONDS, Damage, End, Record, encode_record, joined, scan
+from tests.unit.spool.spools import fill, opened, segments
 
 NOTHING = b""
 META = b'{"key":"a"}'
@@ -86,3 +90,29 @@ def test_a_payload_with_a_newline_is_not_taken_apart() -> None:
     data = written([(1, 0, 0.0, NOTHING, 0, b'{"a":\n1}')] * 3)
 
     assert [item.count for item in found(data, range(100)) if isinstance(item, Record)] == [1, 1, 1]
+
+
+def test_settling_messages_of_several_segments_at_once_removes_them_all(tmp_path: Path) -> None:
+    files = RealFileSystem(tmp_path)
+    spool = opened(files)
+    numbers = fill(spool, 200)
+    assert len(segments(files)) > 4
+
+    spool.settle(numbers[0], len(numbers))
+
+    assert len(segments(files)) == 1  # the one that is being written
+    spool.close()
+    assert segments(files) == []
+
+
+def test_settling_leaves_a_segment_with_another_message_in_it(tmp_path: Path) -> None:
+    files = RealFileSystem(tmp_path)
+    spool = opened(files)
+    numbers = fill(spool, 200)
+    first = segments(files)[0]
+
+    spool.settle(numbers[1], len(numbers) - 1)
+
+    assert segments(files)[0] == first
+    assert len(segments(files)) == 2
+    spool.close()

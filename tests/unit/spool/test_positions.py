@@ -45,6 +45,18 @@ def test_snapshot_survives_a_power_cut_at_every_step() -> None:
             assert settled in ([(0, 3)], [(0, 5)])
 
 
+def test_nothing_written_is_lost_by_a_kill_at_any_step_of_a_snapshot() -> None:
+    for step in range(1, 10):
+        files = CrashingFileSystem(seed=step)
+        now = Positions(files)
+        now.note(SETTLED, 0, 3)
+        now.write()
+        files.stop_after(step)
+        with suppress(Stopped):
+            now.snapshot()
+        assert loaded(files.kill())[0] == [(0, 3)]
+
+
 def test_journal_is_folded_into_a_snapshot_when_it_is_long(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(positions, "JOURNAL_MAX", 240)
     files = CrashingFileSystem()
