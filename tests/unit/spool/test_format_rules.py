@@ -10,7 +10,6 @@ import stat
 import struct
 import subprocess
 import sys
-import threading
 import time
 import zlib
 from pathlib import Path
@@ -20,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from standpipe.spool.errors import SpoolInUse, SpoolTooNew
-from standpipe.spool.files import FileSystem, RealFileSystem
+from standpipe.spool.files import RealFileSystem
 from standpipe.spool.format import (
     FLAG_END,
     HEADER_BYTES,
@@ -37,24 +36,10 @@ from standpipe.spool.format import (
 )
 from standpipe.spool.log import Spool
 from standpipe.testing.crashing_files import CrashingFileSystem
+from tests.unit.spool.logs import opened, payloads, put
 
 ROOT = Path(__file__).parents[3]
 FIRST = "0000000000000000.seg"
-
-
-def opened(files: FileSystem, segment_bytes: int = 4096, *, careful: bool = True) -> Spool:
-    spool = Spool(files, threading.RLock(), segment_bytes=segment_bytes, careful=careful)
-    spool.open()
-    return spool
-
-
-def put(spool: Spool, *payloads: bytes) -> None:
-    for payload in payloads:
-        spool.append(1, 0, 1.0, b"", payload)
-
-
-def payloads(spool: Spool) -> list[bytes]:
-    return [record.payload for record, _ in spool.read(2**30)]
 
 
 def ids(spool: Spool) -> list[str]:

@@ -17,7 +17,7 @@ from standpipe.spool.errors import SpoolError, SpoolFull
 from standpipe.spool.files import RealFileSystem
 from standpipe.spool.log import Spool
 from standpipe.testing.crashing_files import CrashingFileSystem, Stopped
-from tests.unit.spool.test_format_rules import opened, payloads, put
+from tests.unit.spool.logs import opened, payloads, put
 
 
 class Story:
