@@ -9,4 +9,6 @@ FOUND = {
     1858: "a message whose sync had failed waited on the disk until the next one was handed over",
     23734: "what a failed sync took of a written spool was told as dropped, was not counted, and stayed pending for ever",
     65267: "what had been read from the spool before a read failed was passed over until the next start",
+    500331: "an expired message that could not be put aside yet was sent after all, behind later ones of its key",
+    507158: "a message held back by its own batch, which had failed as a whole, was not counted as a possible duplicate",
 }

@@ -167,7 +167,7 @@ class Engine:
             self.last_success_at = self.clock.monotonic()
             if batch.unknown:
                 self.possible_duplicates += batch.count
-            elif self.queue.keeps:
+            elif self.queue.keeps or self.schedule.uncertain:
                 self.possible_duplicates += sum(stop - start for r, start, stop in batch.slices if r._more is not None and r._more.unknown)
             if self.schedule.held:
                 self.schedule.settled(batch)

@@ -91,7 +91,7 @@ class _More:
         self.detail: Any = None
         self.lines: list[bytes] | None = None
         self.stored: Any = None  # the queue's note where on the disk it is
-        self.unknown = False  # may have been sent by a former process
+        self.unknown = False  # may have been sent by a former process, or in a batch that was taken apart
 
 
 class Receipt:

@@ -36,6 +36,8 @@ class Schedule:
         self.exclusive = exclusive and ordering == "key"
         self.together = ordering == "fifo" or (ordering == "key" and not self.exclusive)
         """A batch may hold messages that have to wait for one another: those of it that fail are retried together."""
+        self.uncertain = False
+        """Some receipts say that a message of theirs may have arrived, because its batch, which knew, was taken apart."""
         self.ready: deque[Slice] = deque()
         self.waiting: list[Batch] = []
         self.held: dict[str, deque[Slice]] = {}
@@ -145,6 +147,8 @@ class Schedule:
             key = single[0]._key(single[1])
             if key is not None and key in keys:
                 behind.setdefault(key, []).append(single)
+                if batch.unknown:
+                    single[0]._rest().unknown = self.uncertain = True
             else:
                 kept.append(single)
         for key, slices in behind.items():
@@ -170,7 +174,7 @@ class Schedule:
     def hurry(self, now: float) -> None:
         """The destination has just proved to be well: halves of a failed batch need not wait any longer."""
         for batch in self.waiting:
-            if batch.count > 1 and batch.due > now:
+            if batch.count > 1 and batch.due > now and batch.holds:  # else it only waits to be put aside
                 batch.due = now
 
     # --- settled messages ---------------------------------------------------------------------------------------------
