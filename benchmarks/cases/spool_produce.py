@@ -28,4 +28,5 @@ SPOOL_PRODUCE = Case(
         "quick": {"rounds": 3, "bursts": 60, "burst": 1000},
         "smoke": {"rounds": 1, "bursts": 3, "burst": 50},
     },
+    one_core=True,
 )

@@ -11,7 +11,7 @@ import asyncio
 import logging
 import threading
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
 import orjson
@@ -34,6 +34,10 @@ _log = logging.getLogger("standpipe.spool")
 WINDOW_BYTES: Final = 16 * 2**20
 """What may wait in memory: enough for a burst of a tenth of a second (24,000 messages of 250 bytes), little beside the process
 itself."""
+
+RECENT: Final = 256
+"""After so many entries that went to the disk it is found out which of them somebody holds: at once, nearly all would be put
+into a weak dictionary and taken out again, 2 us each."""
 
 ENTRY_BYTES: Final = 400
 """What an entry takes in memory beside its payload (measured: a receipt, its numbers, its place in the queue)."""
@@ -69,6 +73,7 @@ class SpooledQueue(MemoryQueue):
         "_origin",
         "_origins",
         "_patient",
+        "_recent",
         "_spool",
         "_sync_interval",
         "_synced",
@@ -114,6 +119,8 @@ class SpooledQueue(MemoryQueue):
         self._accepted_state = QUEUED if self._synced else STORED
         if not self._synced:
             self.put = self._accept  # type: ignore[method-assign]  # a call costs here
+        # Entries that are on the disk only: the latest, and of those before them the ones that somebody still holds, by number.
+        self._recent: list[Receipt] = []
         self._live: weakref.WeakValueDictionary[int, Receipt] = weakref.WeakValueDictionary()
         self._written_at = 0.0
 
@@ -223,7 +230,11 @@ class SpooledQueue(MemoryQueue):
         # In one piece, without calls that can be spared: this is what a call of `produce` waits for.
         with self.lock:
             count = entry._count
-            size = entry._size = len(entry._payload)  # what can be told again of a record that is read back
+            if entry._keys is None and entry._more is None:
+                meta, size = b"", entry._size
+            else:
+                meta = _meta_of(entry)
+                size = entry._size = len(entry._payload)  # what can be told again of a record that is read back
             messages = self.messages + count
             total = self.bytes + size
             if self.closed or messages > self._max_messages or total > self._max_bytes:
@@ -233,7 +244,6 @@ class SpooledQueue(MemoryQueue):
             else:
                 victims = None
             if victims is None or entry not in victims:
-                meta = b"" if entry._keys is None and entry._more is None else _meta_of(entry)
                 write = self._write  # calling an attribute that is no method costs more
                 try:
                     number = write(count, FLAG_ERROR if entry._is_error else 0, self._began + entry._accepted_at, meta, entry._payload)
@@ -241,7 +251,7 @@ class SpooledQueue(MemoryQueue):
                     number, victims = self._write_when_possible(entry, meta, timeout, full, victims or [])
                     messages = self.messages + count
                     total = self.bytes + size
-            if victims is None or entry not in victims:
+            if not victims or entry not in victims:
                 entry._first = number
                 entry._state = self._accepted_state
                 self.accepted = accepted = self.accepted + count
@@ -254,8 +264,11 @@ class SpooledQueue(MemoryQueue):
                 try:
                     if self._on_disk:
                         # Only known, in case somebody holds on to it; it comes back when the worker gets there.
-                        self._live[number] = entry
                         entry._payload = b""
+                        recent = self._recent
+                        recent.append(entry)
+                        if len(recent) == RECENT:
+                            self._look_who_is_held()
                     else:
                         append = self._append
                         append(entry)
@@ -384,8 +397,10 @@ class SpooledQueue(MemoryQueue):
         slices, count = super().take(max_messages, max_bytes)
         if self._spool is not None:
             for receipt, start, stop in slices:
-                self._spool.take(receipt._first + start, stop - start)
-                self._window -= share(receipt, start, stop) + (ENTRY_BYTES if stop == receipt._count else 0)
+                size = receipt._size if stop - start == receipt._count else share(receipt, start, stop)
+                self._window -= size + (ENTRY_BYTES if stop == receipt._count else 0)
+            for first, count in _neighbours(slices):
+                self._spool.take(first, count)
             self._spool.write_positions()
         return slices, count
 
@@ -408,6 +423,7 @@ class SpooledQueue(MemoryQueue):
         if not self._on_disk or self._entries or self._spool is None:
             return
         self._window = 0
+        self._look_who_is_held()
         for found, prefix in self._read(self._spool):
             for record in self._apart(self._spool, found):
                 for start, stop in self._spool.unsettled(record):
@@ -418,6 +434,15 @@ class SpooledQueue(MemoryQueue):
         self._count_former_bytes(self._spool)
         if self._spool.read_to_end:
             self._on_disk = False
+
+    def _look_who_is_held(self) -> None:
+        recent, self._recent = self._recent, []
+        references = [(entry._first, weakref.ref(entry)) for entry in recent]
+        recent.clear()
+        for number, reference in references:
+            entry = reference()
+            if entry is not None:
+                self._live[number] = entry
 
     def _apart(self, spool: Spool, record: Record) -> Sequence[Record]:
         """Merged records come back as one receipt, unless somebody holds one for a part of it, or a part may have been sent."""
@@ -495,6 +520,14 @@ class SpooledQueue(MemoryQueue):
 
     # --- settled ------------------------------------------------------------------------------------------------------
 
+    def release(self, slices: list[Slice]) -> None:
+        """As `MemoryQueue.release`; neighbours are noted together."""
+        for receipt, start, stop in slices:
+            super()._release(receipt, start, stop)
+        for first, count in _neighbours(slices):
+            self._settled(first, count)
+        self.made_room()
+
     def _release(self, receipt: Receipt, start: int, stop: int) -> None:
         super()._release(receipt, start, stop)
         self._settled(receipt._first + start, stop - start)
@@ -521,7 +554,22 @@ class SpooledQueue(MemoryQueue):
 
     def keep(self, left: list[Slice]) -> tuple[list[Receipt], list[Slice]]:
         """All of it survives; also the receipts that somebody holds of messages that are on the disk only."""
+        self._look_who_is_held()
         return [receipt for receipt, _, _ in left] + list(self._live.values()), []
+
+
+def _neighbours(slices: list[Slice]) -> Iterator[tuple[int, int]]:
+    """The numbers of the messages, as the first and how many follow each other."""
+    first = stop = 0
+    for receipt, start, end in slices:
+        number = receipt._first
+        if number + start != stop:
+            if stop > first:
+                yield first, stop - first
+            first = number + start
+        stop = number + end
+    if stop > first:
+        yield first, stop - first
 
 
 def _meta_of(entry: Receipt) -> bytes:

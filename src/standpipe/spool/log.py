@@ -161,7 +161,7 @@ class Spool:
     def append(self, count: int, flags: int, time: float, meta: bytes, payload: bytes) -> int:
         """Write one record; returns the number of its first message. Raises SpoolFull or SpoolError; then nothing was written."""
         number = self._next
-        meta_size = len(meta)
+        meta_size = len(meta) if meta else 0
         size = HEAD_BYTES + meta_size + len(payload)
         segment = self._current
         if segment is None or segment.used + size + ROOM_AROUND > segment.size:
@@ -457,11 +457,12 @@ class Spool:
         self._positions.note(TAKEN, first, count)
 
     def settle(self, first: int, count: int) -> None:
-        """These messages are done with; their segment goes when it holds no others."""
+        """These messages are done with; their segments go when they hold no others."""
         self._positions.note(SETTLED, first, count)
-        at = bisect_right(self._segments, first, key=attrgetter("first")) - 1
-        if at >= 0:
-            self._drop_if_settled(self._segments[at])
+        segments = self._segments
+        at = max(0, bisect_right(segments, first, key=attrgetter("first")) - 1)
+        for segment in segments[at : bisect_left(segments, first + count, at, key=attrgetter("first"))]:
+            self._drop_if_settled(segment)
 
     def write_positions(self) -> None:
         """Bring what was taken and settled to the operating system: one write for all of it."""
