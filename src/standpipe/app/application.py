@@ -14,7 +14,8 @@ from typing import Self
 from standpipe.agents.base import BaseAgent
 from standpipe.app.configuration import Plan, read_plan
 from standpipe.app.ledger import Ledger, make_ledger
-from standpipe.delivery.statistics import ShutdownReport
+from standpipe.delivery.breaker import BreakerState
+from standpipe.delivery.statistics import ProducerStatistics, ShutdownReport
 from standpipe.pipelines.lane import Lane
 from standpipe.pipelines.pipeline import build_lanes
 from standpipe.producers.base import BaseProducer
@@ -23,6 +24,9 @@ _log = logging.getLogger("standpipe.app")
 
 CLOSE_SHARE = 0.3
 """Share of the time of `shutdown` that the producers keep for themselves when a lane still waits for a full queue."""
+
+FLUSH_LOOK = 0.1
+"""Seconds between looks whether a destination that still has to get something has gone down."""
 
 STOP_GRACE = 1.0
 """Seconds that a lane gets beyond the producers' deadline to write its last checkpoint."""
@@ -101,14 +105,19 @@ class Application(Mapping[str, BaseProducer]):
             return self._stopped.wait(timeout)
         if not all(lane.wait_finished(_left(until)) for lane in self.lanes):
             return False
-        # A lane ends when a spool has what it read; what is waited for is that it arrives.
-        return all(producer.flush(_left(until)) == 0 for producer in self.producers.values())
+        # A lane ends when a spool has what it read; what is waited for is that it arrives, if anything does.
+        while not self.finished:
+            for producer in self.producers.values():
+                producer.flush(min(FLUSH_LOOK, FLUSH_LOOK if until is None else _left(until) or 0.0))
+            if until is not None and time.monotonic() >= until:
+                return self.finished
+        return True
 
     @property
     def finished(self) -> bool:
-        """Whether all pipelines have ended and everything they read is settled."""
+        """Whether all pipelines have ended and everything they read has arrived, or is kept for a destination that is down."""
         ended = bool(self.lanes) and all(lane.finished for lane in self.lanes)
-        return ended and not any(producer.statistics().pending for producer in self.producers.values())
+        return ended and all(_is_done(producer.statistics()) for producer in self.producers.values())
 
     def shutdown(self, timeout: float | None = None) -> Ledger:
         """Stop reading, deliver what was read, write the checkpoints, close everything; returns the ledger.
@@ -166,6 +175,11 @@ class Application(Mapping[str, BaseProducer]):
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.shutdown()
+
+
+def _is_done(now: ProducerStatistics) -> bool:
+    # Only a spool can have something pending when the lanes have ended; it keeps it until the destination is back.
+    return now.pending == 0 or now.breaker is not BreakerState.CLOSED
 
 
 def _left(until: float | None) -> float | None:
