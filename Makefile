@@ -1,7 +1,7 @@
 # The one handle. Bare `make` lists the verbs; each verb sets up what it needs by itself (scripts/setup, in .venv).
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint fmt bench docs clean setup
+.PHONY: help demo test torture simulate lint fmt bench docs clean setup
 unexport PYTHONPATH PYTHONHOME
 
 help:
@@ -13,6 +13,12 @@ demo: setup ## watch log lines reach two destinations, survive an outage, and ad
 
 test: lint ## everything that must hold: lint, types, import contracts, all tests
 	.venv/bin/python -m pytest
+
+torture: setup ## ten times as many kills, power cuts and broken disks as in test, some minutes (all of it as root on Linux only)
+	scripts/torture
+
+simulate: setup ## random histories of the whole engine: new ones, or SEED=123 again, RUNS=5 from there on
+	scripts/simulate $(if $(SEED),--seed '$(SEED)') $(if $(RUNS),--runs '$(RUNS)')
 
 lint: setup ## style, formatting, types and import contracts, in seconds
 	.venv/bin/python -m ruff check

@@ -22,11 +22,19 @@ class CaseFailed(Exception):
     """A case could not be measured, so that there is nothing to compare."""
 
 
+class Missing(Exception):
+    """What a side measures is not installed: the side is left out, with a note that says this. The others are measured."""
+
+
 class Results:
     """The measurements of all sides: a value for each round, the rounds of all sides in the same order."""
 
     def __init__(self, measurements: Mapping[str, list[Measurement]]) -> None:
         self._measurements = measurements
+
+    def has(self, side: str) -> bool:
+        """Whether `side` was measured; else what it measures is not installed."""
+        return bool(self._measurements[side])
 
     def values(self, side: str, name: str) -> list[Any]:
         """What `side` measured under `name` in each round."""

@@ -9,19 +9,22 @@ import subprocess
 import sys
 from pathlib import Path
 
-from benchmarks.case import Case, CaseFailed, Measurement, Params
+from benchmarks.case import Case, CaseFailed, Measurement, Missing, Params
 
 ROOT = Path(__file__).resolve().parents[1]
 
 TIMEOUT = 180.0
 """Seconds that one side may take: some ten times what the longest takes on a slow machine."""
 
+MISSING = "missing"
+"""What a side prints instead of a measurement if it cannot be run, with the reason."""
+
 SHOWN = 2000
 """Characters of a failed side's last words: the end of a traceback."""
 
 
 def in_fresh_process(case: Case, side: str, params: Params) -> Measurement:
-    """Run `side` and return what it measured. Raises CaseFailed."""
+    """Run `side` and return what it measured. Raises CaseFailed, Missing."""
     command = [sys.executable, "-m", "benchmarks.launch", case.name, side, json.dumps(dict(params))]
     command += ["--one-core"] if case.one_core else []
     try:
@@ -40,6 +43,8 @@ def _read(case: Case, side: str, output: str) -> Measurement:
         found = None
     if not isinstance(found, dict):
         raise CaseFailed(f"{case.name}: {side} printed {output[-SHOWN:]!r} instead of a measurement")
+    if MISSING in found:
+        raise Missing(found[MISSING])
     return found
 
 
@@ -65,7 +70,11 @@ def main(arguments: list[str]) -> None:
     case, side, params, *options = arguments
     if "--one-core" in options:
         _bind_to_one_core()
-    print(json.dumps(dict(call(case, side, json.loads(params)))), flush=True)
+    try:
+        found = dict(call(case, side, json.loads(params)))
+    except Missing as missing:
+        found = {MISSING: str(missing)}
+    print(json.dumps(found), flush=True)
 
 
 if __name__ == "__main__":

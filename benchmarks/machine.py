@@ -9,7 +9,17 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-PACKAGES = ("standpipe", "orjson", "pydantic", "PyYAML", "typer", "opentelemetry-sdk")
+PACKAGES = (
+    "standpipe",
+    "orjson",
+    "pydantic",
+    "PyYAML",
+    "typer",
+    "opentelemetry-sdk",
+    "persist-queue",
+    "litequeue",
+    "python-logstash-async",
+)
 
 
 def describe() -> dict[str, Any]:

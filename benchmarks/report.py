@@ -19,6 +19,7 @@ def table(report: CaseReport) -> str:
     cells = [CELLS, *(row.cells() for row in report.rows)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     lines += ["  " + _aligned(line, widths) for line in cells]
+    lines += [f"  note: {note}" for note in report.notes]
     return "\n".join(lines)
 
 
@@ -77,6 +78,8 @@ def _section(report: CaseReport) -> str:
     if report.failure is not None:
         return "\n".join([*lines, "Not measured:", "", "```", report.failure, "```"])
     lines += [_cells(CELLS), "|---|--:|--:|--:|---|", *(_cells(row.cells()) for row in report.rows)]
+    if report.notes:
+        lines += ["", "; ".join(report.notes) + "."]
     return "\n".join(lines)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from benchmarks.case import Case, CaseFailed, Measurement, Params, Results, Size
+from benchmarks.case import Case, CaseFailed, Measurement, Missing, Params, Results, Size
 from benchmarks.figures import Row
 from benchmarks.launch import in_fresh_process
 
@@ -24,6 +24,8 @@ class CaseReport:
     params: Params
     seconds: float
     rows: list[Row] = field(default_factory=list)
+    notes: tuple[str, ...] = ()
+    """which sides were left out, and why"""
     failure: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
@@ -36,6 +38,7 @@ class CaseReport:
             "sizes": dict(self.params),
             "seconds": round(self.seconds, 1),
             "rows": [row.as_dict() for row in self.rows],
+            "notes": list(self.notes),
             "failure": self.failure,
         }
 
@@ -44,15 +47,17 @@ def run_case(case: Case, size: Size, tell: Tell, launch: Launch = in_fresh_proce
     """Measure `case`; `tell` is told where it stands. A case that fails is reported, never raised: the others go on."""
     started = time.monotonic()
     params = case.sizes[size]
+    notes: list[str] = []
     try:
-        rows = list(case.rows(_measure(case, params, tell, launch)))
+        rows = list(case.rows(_measure(case, params, tell, launch, notes)))
     except (CaseFailed, OSError) as error:
-        return CaseReport(case, params, time.monotonic() - started, failure=str(error))
-    return CaseReport(case, params, time.monotonic() - started, rows)
+        return CaseReport(case, params, time.monotonic() - started, notes=tuple(notes), failure=str(error))
+    return CaseReport(case, params, time.monotonic() - started, rows, tuple(notes))
 
 
-def _measure(case: Case, params: Params, tell: Tell, launch: Launch) -> Results:
+def _measure(case: Case, params: Params, tell: Tell, launch: Launch, notes: list[str]) -> Results:
     measurements: dict[str, list[Measurement]] = {side: [] for side in case.sides}
+    sides = list(case.sides)
     with tempfile.TemporaryDirectory(prefix="standpipe-bench-") as folder:
         told = {**params, "folder": folder}
         if case.prepare is not None:
@@ -60,6 +65,10 @@ def _measure(case: Case, params: Params, tell: Tell, launch: Launch) -> Results:
             launch(case, case.prepare, told)
         for number in range(params["rounds"]):
             tell(f"{case.name}: round {number + 1} of {params['rounds']}")
-            for side in case.sides:
-                measurements[side].append(launch(case, side, told))
+            for side in tuple(sides):
+                try:
+                    measurements[side].append(launch(case, side, told))
+                except Missing as missing:
+                    sides.remove(side)
+                    notes.append(f"{side} was left out: {missing}")
     return Results(measurements)

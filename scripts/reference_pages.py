@@ -39,6 +39,8 @@ from standpipe.pipelines.step import StepStatistics
 from standpipe.pipelines.step_config import STEP_TYPES
 from standpipe.producers.base import BaseProducerConfig
 from standpipe.producers.registry import PRODUCERS
+from standpipe.spool import errors as spool_errors
+from standpipe.spool.dead_letter_database import DeadLetterError, DeadLettersTooNew
 
 _HEAD = "<!-- Made by scripts/docs.py from the code: change the code, then run `make docs`. -->\n\n"
 
@@ -234,7 +236,8 @@ def error_page() -> str:
     return _page(
         "Errors",
         "Every error Standpipe raises is a `StandpipeError`. Three are raised by authors of producers, to say what is to be done with a "
-        "message: `Reject`, `RetryAfter`, `Disconnected` (and `NotSent`, to say that a retry cannot make a duplicate).",
+        "message: `Reject`, `RetryAfter`, `Disconnected` (and `NotSent`, to say that a retry cannot make a duplicate). Those of the "
+        "spool are in `standpipe.spool.errors`, all others in `standpipe.core.errors` if no other place is named.",
         table(("error", "is a", "means"), _errors()),
         "## Problems of a configuration",
         "A configuration that cannot be used raises `ConfigProblems`: its `problems` are all that is wrong, each a `Problem`. "
@@ -243,8 +246,13 @@ def error_page() -> str:
 
 
 def _errors() -> Iterator[tuple[str, str, str]]:
-    known = [error for error in vars(errors).values() if isinstance(error, type) and issubclass(error, Exception)]
-    for error in (*known, ConfigProblems, ExpressionError):
+    known = [
+        error
+        for module in (errors, spool_errors)
+        for error in vars(module).values()
+        if isinstance(error, type) and issubclass(error, Exception) and error.__module__ == module.__name__
+    ]
+    for error in (*known, DeadLetterError, DeadLettersTooNew, ConfigProblems, ExpressionError):
         parents = ", ".join(f"`{base.__name__}`" for base in error.__bases__)
         first, _, rest = doc_of(error).partition("\n\n")
         yield f"`{error.__name__}`", parents, sentence(f"{first}. {rest}" if rest else first)

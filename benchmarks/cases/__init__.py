@@ -7,9 +7,19 @@ from benchmarks.cases.engine import ENGINE
 from benchmarks.cases.help import HELP
 from benchmarks.cases.latency import LATENCY
 from benchmarks.cases.logjob import LOGJOB
+from benchmarks.cases.losses import LOSSES
 from benchmarks.cases.memory import MEMORY
 from benchmarks.cases.produce import PRODUCE
 from benchmarks.cases.produce_many import PRODUCE_MANY
+from benchmarks.cases.queues import QUEUES
+from benchmarks.cases.spool_backlog import SPOOL_BACKLOG
+from benchmarks.cases.spool_logjob import SPOOL_LOGJOB
+from benchmarks.cases.spool_many import SPOOL_MANY
+from benchmarks.cases.spool_produce import SPOOL_PRODUCE
+from benchmarks.cases.spool_threads import SPOOL_THREADS
 
-CASES: dict[str, Case] = {case.name: case for case in (PRODUCE, PRODUCE_MANY, ENGINE, MEMORY, LOGJOB, HELP, LATENCY)}
+_IN_MEMORY = (PRODUCE, PRODUCE_MANY, ENGINE, MEMORY, LOGJOB, HELP, LATENCY)
+_ON_DISK = (SPOOL_PRODUCE, SPOOL_MANY, SPOOL_THREADS, SPOOL_LOGJOB, SPOOL_BACKLOG, QUEUES, LOSSES)
+
+CASES: dict[str, Case] = {case.name: case for case in (*_IN_MEMORY, *_ON_DISK)}
 """Every case by name."""

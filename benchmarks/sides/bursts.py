@@ -12,10 +12,15 @@ WARM_UP = 3
 
 def time_bursts(burst: Callable[[], None], drain: Callable[[], None], bursts: int) -> float:
     """Seconds that one `burst` takes: the median of so many; `drain`, called after each, is not timed."""
+    return statistics.median(times_of_bursts(burst, drain, bursts))
+
+
+def times_of_bursts(burst: Callable[[], None], drain: Callable[[], None], bursts: int) -> list[float]:
+    """Seconds that each `burst` took, without those of the warm-up."""
     times = []
     for _ in range(WARM_UP + bursts):
         started = perf_counter()
         burst()
         times.append(perf_counter() - started)
         drain()
-    return statistics.median(times[WARM_UP:])
+    return times[WARM_UP:]

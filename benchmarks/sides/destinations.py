@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
+from pathlib import Path
 from typing import Any, ClassVar
 
 from standpipe.core.outcome import Outcome
@@ -12,6 +14,19 @@ from standpipe.producers.base import BaseProducer, BaseProducerConfig, Batch
 def config(name: str) -> BaseProducerConfig:
     """The configuration that users have who configure nothing."""
     return BaseProducerConfig(type="benchmark", name=name)
+
+
+def on_disk(name: str, folder: Path, durability: str) -> BaseProducerConfig:
+    """As `config`, with an empty spool in `folder`."""
+    shutil.rmtree(folder, ignore_errors=True)
+    return in_spool(name, folder, durability)
+
+
+def in_spool(name: str, folder: Path, durability: str) -> BaseProducerConfig:
+    """As `config`, with the spool in `folder`, whatever is in it."""
+    return BaseProducerConfig.model_validate(
+        {"type": "benchmark", "name": name, "queue": {"type": "spool", "path": str(folder), "durability": durability}}
+    )
 
 
 class OneByOne(BaseProducer):
@@ -52,6 +67,12 @@ class Gated(InBatches):
     def _send_batch(self, batch: Batch) -> list[Outcome]:
         self.gate.wait()
         return batch.delivered()
+
+    def drain(self) -> None:
+        """Let everything through, then close the gate again."""
+        self.gate.set()
+        self.flush()
+        self.gate.clear()
 
 
 class Hanging(OneByOne):

@@ -36,6 +36,7 @@ producers:
     name: out
     path: $output
     fields: []
+    queue: {type: $queue}
 pipelines:
   - name: log-job
     from: access-log
@@ -61,9 +62,14 @@ def make_lines(params: Params) -> Measurement:
 
 def standpipe(params: Params) -> Measurement:
     """An application from YAML: `tail` -> `parse` -> `file`."""
+    return run(params, "memory")
+
+
+def run(params: Params, queue: str) -> Measurement:
+    """The same with a queue of that type."""
     folder = Path(params["folder"])
     path = folder / "standpipe.yaml"
-    path.write_text(_configuration(folder), "utf-8")
+    path.write_text(_configuration(folder, queue), "utf-8")
     read_plan(path)  # imports what the configuration names: imports are not measured
     started, cpu = perf_counter(), process_time()
     app = Application(read_plan(path), state_dir=folder / "state").start()
@@ -76,9 +82,9 @@ def standpipe(params: Params) -> Measurement:
     return _measurement(params["lines"], seconds, cpu, folder / "standpipe.jsonl")
 
 
-def _configuration(folder: Path) -> str:
+def _configuration(folder: Path, queue: str) -> str:
     source, output = (orjson.dumps(str(folder / name)).decode() for name in ("access.log", "standpipe.jsonl"))
-    return CONFIGURATION.substitute(source=source, output=output)
+    return CONFIGURATION.substitute(source=source, output=output, queue=queue)
 
 
 def _forget_positions(state: Path) -> None:

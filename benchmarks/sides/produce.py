@@ -30,14 +30,8 @@ def _per_call(params: Params, burst: Callable[[], None], drain: Callable[[], Non
 def standpipe(params: Params) -> Measurement:
     """`produce`, the destination busy meanwhile."""
     with Gated(config("produce")) as producer:
-
-        def drain() -> None:
-            producer.gate.set()
-            producer.flush()
-            producer.gate.clear()
-
         try:
-            return _per_call(params, _produce_burst(producer, params["burst"]), drain)
+            return _per_call(params, produce_burst(producer, params["burst"]), producer.drain)
         finally:
             producer.gate.set()
 
@@ -45,10 +39,11 @@ def standpipe(params: Params) -> Measurement:
 def standpipe_live(params: Params) -> Measurement:
     """`produce`, the worker delivering meanwhile."""
     with InBatches(config("produce")) as producer:
-        return _per_call(params, _produce_burst(producer, params["burst"]), lambda: _flush(producer))
+        return _per_call(params, produce_burst(producer, params["burst"]), lambda: _flush(producer))
 
 
-def _produce_burst(producer: BaseProducer, count: int) -> Callable[[], None]:
+def produce_burst(producer: BaseProducer, count: int) -> Callable[[], None]:
+    """So many calls of `produce`."""
     produce = producer.produce
 
     def burst() -> None:

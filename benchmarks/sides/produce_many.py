@@ -14,18 +14,20 @@ from benchmarks.sides.destinations import Gated, config
 from benchmarks.sides.message import MESSAGE
 
 
-def _rate(params: Params, burst: Callable[[], None], drain: Callable[[], None]) -> Measurement:
+def rate(params: Params, burst: Callable[[], None], drain: Callable[[], None]) -> Measurement:
+    """Messages per second, where a burst is `calls` times `messages` of them."""
     messages = params["calls"] * params["messages"]
     return {"rate": messages / time_bursts(burst, drain, params["bursts"])}
 
 
-def _several(params: Params) -> list[dict[str, str | int | float | bool]]:
+def several_messages(params: Params) -> list[dict[str, str | int | float | bool]]:
+    """What one call hands over."""
     return [{**MESSAGE, "order_id": number} for number in range(params["messages"])]
 
 
 def standpipe(params: Params) -> Measurement:
     """`produce_many`, the destination busy meanwhile."""
-    several = _several(params)
+    several = several_messages(params)
     with Gated(config("produce-many")) as producer:
         produce_many = producer.produce_many
 
@@ -33,20 +35,15 @@ def standpipe(params: Params) -> Measurement:
             for _ in repeat(None, params["calls"]):
                 produce_many(False, several)
 
-        def drain() -> None:
-            producer.gate.set()
-            producer.flush()
-            producer.gate.clear()
-
         try:
-            return _rate(params, burst, drain)
+            return rate(params, burst, producer.drain)
         finally:
             producer.gate.set()
 
 
 def queue_put(params: Params) -> Measurement:
     """`queue.Queue.put` of each message, not encoded, nobody taking meanwhile."""
-    several = _several(params)
+    several = several_messages(params)
     waiting: queue.Queue[object] = queue.Queue()
 
     def burst() -> None:
@@ -59,12 +56,12 @@ def queue_put(params: Params) -> Measurement:
         while not waiting.empty():
             waiting.get_nowait()
 
-    return _rate(params, burst, drain)
+    return rate(params, burst, drain)
 
 
 def only_encode(params: Params) -> Measurement:
     """`orjson.dumps` of each message and nothing else."""
-    several = _several(params)
+    several = several_messages(params)
 
     def burst() -> None:
         dumps = orjson.dumps
@@ -72,4 +69,4 @@ def only_encode(params: Params) -> Measurement:
             for message in several:
                 dumps(message)
 
-    return _rate(params, burst, lambda: None)
+    return rate(params, burst, lambda: None)

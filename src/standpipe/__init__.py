@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from standpipe.app.application import Application, load
     from standpipe.app.ledger import Ledger
+    from standpipe.core.dead_letter import DeadLetter, Reason
     from standpipe.core.errors import (
         ConfigurationError,
         ContractError,
@@ -30,10 +31,11 @@ if TYPE_CHECKING:
     from standpipe.core.message import Message
     from standpipe.core.outcome import Outcome
     from standpipe.delivery.batch import Batch
-    from standpipe.delivery.dead_letters import DeadLetter, MemoryDeadLetters, Reason
+    from standpipe.delivery.dead_letters import MemoryDeadLetters
     from standpipe.delivery.receipt import Receipt, State
     from standpipe.delivery.statistics import ProducerStatistics, ShutdownReport
     from standpipe.producers.base import BaseProducer, BaseProducerConfig
+    from standpipe.spool.errors import SpoolError, SpoolFull, SpoolInUse, SpoolTooNew
     from standpipe.telemetry.handler import ProducerHandler
 
 __version__ = "0.1.0"
@@ -45,7 +47,7 @@ _HOME = {
     "Batch": "standpipe.delivery.batch",
     "ConfigurationError": "standpipe.core.errors",
     "ContractError": "standpipe.core.errors",
-    "DeadLetter": "standpipe.delivery.dead_letters",
+    "DeadLetter": "standpipe.core.dead_letter",
     "Disconnected": "standpipe.core.errors",
     "EncodingError": "standpipe.core.errors",
     "Ledger": "standpipe.app.ledger",
@@ -58,11 +60,15 @@ _HOME = {
     "ProducerHandler": "standpipe.telemetry.handler",
     "ProducerStatistics": "standpipe.delivery.statistics",
     "QueueFull": "standpipe.core.errors",
-    "Reason": "standpipe.delivery.dead_letters",
+    "Reason": "standpipe.core.dead_letter",
     "Receipt": "standpipe.delivery.receipt",
     "Reject": "standpipe.core.errors",
     "RetryAfter": "standpipe.core.errors",
     "ShutdownReport": "standpipe.delivery.statistics",
+    "SpoolError": "standpipe.spool.errors",
+    "SpoolFull": "standpipe.spool.errors",
+    "SpoolInUse": "standpipe.spool.errors",
+    "SpoolTooNew": "standpipe.spool.errors",
     "StandpipeError": "standpipe.core.errors",
     "State": "standpipe.delivery.receipt",
     "load": "standpipe.app.application",
@@ -93,6 +99,10 @@ __all__ = [
     "Reject",
     "RetryAfter",
     "ShutdownReport",
+    "SpoolError",
+    "SpoolFull",
+    "SpoolInUse",
+    "SpoolTooNew",
     "StandpipeError",
     "State",
     "__version__",

@@ -16,6 +16,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from standpipe.agents.checkpoint_notes import CheckpointNotes
 from standpipe.core.errors import ConfigurationError
 
 logger = logging.getLogger("standpipe.agents")
@@ -26,7 +27,7 @@ _MAX_SET_ASIDE = 10  # damaged files kept for a look; the last one is overwritte
 
 
 class CheckpointFile:
-    """The checkpoint of the agent `name` in `folder`: `<name>.json`, with `<name>.lock` beside it.
+    """The checkpoint of the agent `name` in `folder`: `<name>.json`, with `<name>.lock` and `<name>.notes` beside it.
 
     Used by one thread. The lock is an advisory `flock`, released by the operating system when the process ends, however it ends.
     """
@@ -36,8 +37,11 @@ class CheckpointFile:
         self._name = name
         self.path = folder / f"{name}.json"
         self._lock: int | None = None
+        self._notes = CheckpointNotes(folder / f"{name}.notes")
         self.damaged = False
         """True when a checkpoint was there and could not be trusted"""
+        self.notes: list[dict[str, Any]] = []
+        """After `open`: what was noted since the checkpoint was written, oldest first"""
 
     def open(self) -> dict[str, Any] | None:
         """Take the lock and return what was written last; None when there is nothing, or nothing that can be trusted.
@@ -51,9 +55,18 @@ class CheckpointFile:
             self.close()
             raise
 
+    def peek(self) -> dict[str, Any] | None:
+        """As `open`, for onlookers: takes no lock and changes nothing. Raises ValueError saying why it cannot be trusted."""
+        try:
+            content = self.path.read_bytes()
+        except FileNotFoundError:
+            return None
+        return self._trusted(content)
+
     def write(self, state: dict[str, Any]) -> None:
         """Replace the checkpoint by `state` (plain JSON values). When it returns, `state` survives a power cut. Raises OSError."""
-        content = json.dumps({"format": _FORMAT, "version": VERSION, "checksum": _checksum(state), "state": state}).encode()
+        checksum = _checksum(state)
+        content = json.dumps({"format": _FORMAT, "version": VERSION, "checksum": checksum, "state": state}).encode()
         temporary = self._folder / f"{self._name}.json.tmp"
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
@@ -66,6 +79,12 @@ class CheckpointFile:
             os.close(descriptor)
         os.replace(temporary, self.path)
         self._sync_folder()
+        self._notes.begin(checksum)
+
+    def note(self, note: dict[str, Any]) -> None:
+        """Write down what has changed since the last `write` (plain JSON values), cheaply: it survives the process, perhaps not
+        a power cut."""
+        self._notes.add(note)
 
     def set_aside(self, reason: str) -> None:
         """Rename the checkpoint to `*.corrupt`, because of `reason`; from now on it counts as damaged. Raises ConfigurationError."""
@@ -90,6 +109,7 @@ class CheckpointFile:
 
     def close(self) -> None:
         """Release the lock. May be called twice."""
+        self._notes.close()
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
@@ -151,6 +171,7 @@ class CheckpointFile:
         state = document.get("state")
         if version != VERSION or not isinstance(state, dict) or document.get("checksum") != _checksum(state):
             raise ValueError("its checksum is wrong")
+        self.notes = self._notes.load(document["checksum"])
         return state
 
     def _free_name(self) -> Path:

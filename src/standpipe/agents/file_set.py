@@ -78,6 +78,10 @@ class FileSet:
         current = [file.entry() for files in (self._gone, self._files) for file in files.values()]
         return self._remembered.entries() + current
 
+    def knows(self, file: TailedFile) -> bool:
+        """Is the file among `entries`, and not replaced by what came after a truncation?"""
+        return self._files.get(file.identity) is file or self._gone.get(file.identity) is file
+
     def close(self) -> None:
         """Close every file."""
         self._opened.close_all()

@@ -135,7 +135,7 @@ class TailAgent(BaseAgent):
             now = self._clock()
 
     def acknowledge(self, batch: AgentBatch) -> None:
-        """Move the position of the batch's file behind it; written to disk every `checkpoint_interval`."""
+        """Move the position of the batch's file behind it: noted at once, synced to the disk every `checkpoint_interval`."""
         position = batch.position
         if not isinstance(position, TailPosition):
             raise ValueError(f"agent {self.name!r} did not make this batch; acknowledge it at the agent it came from")
@@ -143,6 +143,9 @@ class TailAgent(BaseAgent):
         position.file.acknowledged = position.offset
         self._dirty = True
         self._save_if_due(self._clock())
+        # A file that was truncated since has a new position of its own, which this one must not overwrite.
+        if self._dirty and self._checkpoint is not None and self._files.knows(position.file):
+            self._checkpoint.note(position.file.entry().as_json())
 
     def close(self) -> None:
         """Write the last checkpoint, close the files and release the lock; may be called twice."""
@@ -232,7 +235,7 @@ class TailAgent(BaseAgent):
         state = checkpoint.open()
         if state is not None:
             try:
-                entries, patterns = _entries(state)
+                entries, patterns = _entries(state, checkpoint.notes)
             except ValueError as error:
                 checkpoint.set_aside(str(error))
             else:
@@ -275,9 +278,10 @@ class TailAgent(BaseAgent):
             self._checkpoint.close()
 
 
-def _entries(state: dict[str, Any]) -> tuple[list[Entry], list[str]]:
-    """What `_save` wrote. Raises ValueError when this is something else."""
+def _entries(state: dict[str, Any], notes: list[dict[str, Any]]) -> tuple[list[Entry], list[str]]:
+    """What `_save` wrote, and `acknowledge` noted since. Raises ValueError when this is something else."""
     files, paths = state.get("files"), state.get("paths")
     if not isinstance(files, list) or not isinstance(paths, list):
         raise ValueError("it lacks a list")
-    return [Entry.from_json(entry) for entry in files], [str(path) for path in paths]
+    entries = [Entry.from_json(entry) for entry in [*files, *notes]]
+    return list({entry.identity: entry for entry in entries}.values()), [str(path) for path in paths]

@@ -62,8 +62,8 @@ class TailConfig(LineAgentConfig):
         1.0,
         le=3600,
         description=(
-            "the position is written to disk at most this often, and when the agent is closed; what was settled since then is read "
-            "again after a crash"
+            "the position is synced to the disk at most this often, and when the agent is closed; what was settled since then may be "
+            "read again after a power cut (a crash of the process repeats a batch)"
         ),
     )
 

@@ -14,7 +14,8 @@ from typing import Self
 from standpipe.agents.base import BaseAgent
 from standpipe.app.configuration import Plan, read_plan
 from standpipe.app.ledger import Ledger, make_ledger
-from standpipe.delivery.statistics import ShutdownReport
+from standpipe.delivery.breaker import BreakerState
+from standpipe.delivery.statistics import ProducerStatistics, ShutdownReport
 from standpipe.pipelines.lane import Lane
 from standpipe.pipelines.pipeline import build_lanes
 from standpipe.producers.base import BaseProducer
@@ -23,6 +24,9 @@ _log = logging.getLogger("standpipe.app")
 
 CLOSE_SHARE = 0.3
 """Share of the time of `shutdown` that the producers keep for themselves when a lane still waits for a full queue."""
+
+FLUSH_LOOK = 0.1
+"""Seconds between looks whether a destination that still has to get something has gone down."""
 
 STOP_GRACE = 1.0
 """Seconds that a lane gets beyond the producers' deadline to write its last checkpoint."""
@@ -40,8 +44,11 @@ class Application(Mapping[str, BaseProducer]):
     def __init__(self, plan: Plan, *, state_dir: str | os.PathLike[str] | None = None) -> None:
         """Raises ConfigurationError when a component cannot work as configured; what was opened is closed again."""
         self.plan = plan
+        self.built_at = time.time()
         self.state_dir = plan.state_dir(state_dir)
         self.producers: dict[str, BaseProducer] = {name: kind(config) for name, (kind, config) in plan.producers.items()}
+        for producer in self.producers.values():
+            producer.keep_state_in(self.state_dir)
         self.lanes: list[Lane] = []
         self.reports: dict[str, ShutdownReport] = {}
         self._lock = threading.Lock()
@@ -96,12 +103,21 @@ class Application(Mapping[str, BaseProducer]):
         until = None if timeout is None else time.monotonic() + timeout
         if not self.lanes:
             return self._stopped.wait(timeout)
-        return all(lane.wait_finished(None if until is None else max(0.0, until - time.monotonic())) for lane in self.lanes)
+        if not all(lane.wait_finished(_left(until)) for lane in self.lanes):
+            return False
+        # A lane ends when a spool has what it read; what is waited for is that it arrives, if anything does.
+        while not self.finished:
+            for producer in self.producers.values():
+                producer.flush(min(FLUSH_LOOK, FLUSH_LOOK if until is None else _left(until) or 0.0))
+            if until is not None and time.monotonic() >= until:
+                return self.finished
+        return True
 
     @property
     def finished(self) -> bool:
-        """Whether all pipelines have ended."""
-        return bool(self.lanes) and all(lane.finished for lane in self.lanes)
+        """Whether all pipelines have ended and everything they read has arrived, or is kept for a destination that is down."""
+        ended = bool(self.lanes) and all(lane.finished for lane in self.lanes)
+        return ended and all(_is_done(producer.statistics()) for producer in self.producers.values())
 
     def shutdown(self, timeout: float | None = None) -> Ledger:
         """Stop reading, deliver what was read, write the checkpoints, close everything; returns the ledger.
@@ -159,6 +175,15 @@ class Application(Mapping[str, BaseProducer]):
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.shutdown()
+
+
+def _is_done(now: ProducerStatistics) -> bool:
+    # Only a spool can have something pending when the lanes have ended; it keeps it until the destination is back.
+    return now.pending == 0 or now.breaker is not BreakerState.CLOSED
+
+
+def _left(until: float | None) -> float | None:
+    return None if until is None else max(0.0, until - time.monotonic())
 
 
 def load(path: str | os.PathLike[str], *, state_dir: str | os.PathLike[str] | None = None) -> Application:

@@ -20,6 +20,7 @@ from standpipe.core.plugins import Registry
 from standpipe.pipelines.config import PipelineConfig
 from standpipe.producers.base import BaseProducer, BaseProducerConfig
 from standpipe.producers.registry import PRODUCERS
+from standpipe.producers.state_dir import default_state_dir
 
 LISTS = ("producers", "agents", "pipelines")
 
@@ -33,7 +34,7 @@ class RootConfig(BaseModel):
 
     state_dir: str | None = Field(
         default=None,
-        description="folder for everything that must survive a restart, relative to the working folder as all paths are; "
+        description="folder for spools, dead letters and checkpoints, relative to the working folder as all paths are; "
         "default: standpipe in the XDG state folder (~/.local/state/standpipe)",
     )
 
@@ -58,12 +59,6 @@ class Plan:
         if self.root.state_dir is not None:
             return Path(self.root.state_dir).expanduser()
         return default_state_dir()
-
-
-def default_state_dir() -> Path:
-    """`standpipe` in the XDG state folder (XDG Base Directory Specification 0.8: `$XDG_STATE_HOME`, else `~/.local/state`)."""
-    base = os.environ.get("XDG_STATE_HOME", "")
-    return (Path(base) if os.path.isabs(base) else Path.home() / ".local" / "state") / "standpipe"
 
 
 def read_plan(path: str | os.PathLike[str], environment: Mapping[str, str] | None = None) -> Plan:

@@ -1,4 +1,4 @@
-"""The scene of the demo: a folder of its own with the configuration and the producer, and a log to read."""
+"""The scene of the demo: a folder of its own with the configuration and the producer, and the logs to read."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ MACHINE_LOG_MAX = 20 * 2**20
 """Bytes of the machine's own log that the demo reads at most: a month of a busy machine; it shall end in time."""
 
 LINES_PER_SECOND = 300
-"""The rate of the generator in the demo's configuration."""
+"""How fast the made-up access log grows."""
 
 _REFERENCE = re.compile(r"\$\{env:(\w+):-([^}]*)\}")
 
 
 @dataclass(frozen=True)
 class Scene:
-    """What the demo works with; `seconds` is how long the generator goes on, the outage takes its second third."""
+    """What the demo works with; `seconds` is how long the access log grows. The outage takes the two quarters in the middle."""
 
     folder: Path
     log: Path
@@ -53,8 +53,23 @@ class Scene:
         return self.folder / "alerts.jsonl"
 
     @property
+    def outage(self) -> Path:
+        """The file that makes that destination refuse everything, as long as it exists."""
+        return self.folder / "alerts.down"
+
+    @property
+    def visits(self) -> Path:
+        """The made-up access log."""
+        return self.folder / "visits.log"
+
+    @property
+    def ledger_file(self) -> Path:
+        """What `standpipe run --json` says at its end."""
+        return self.folder / "ledger.json"
+
+    @property
     def made_up_lines(self) -> int:
-        """How many lines the generator makes."""
+        """How many lines the access log is going to have."""
         return LINES_PER_SECOND * self.seconds
 
 
@@ -72,6 +87,7 @@ def set_the_scene(keep: Path | None, seconds: int) -> Scene:
         shutil.copyfile(FILES / "dpkg.log", log)
     shutil.copyfile(FILES / "flaky_destination.py", folder / "flaky_destination.py")
     scene = Scene(folder, log, machines, count_lines(log), seconds)
+    scene.visits.touch()
     scene.configuration.write_text(_filled((FILES / "standpipe.yaml").read_text(encoding="utf-8"), scene), encoding="utf-8")
     return scene
 
@@ -95,14 +111,7 @@ def _readable(log: Path) -> bool:
 
 def _filled(text: str, scene: Scene) -> str:
     """The configuration with its references replaced, so that what is left behind can be run again as it is."""
-    third = f"{scene.seconds / 3:g}s"
-    values = {
-        "DEMO_DIR": str(scene.folder),
-        "DEMO_LOG": str(scene.log),
-        "DEMO_COUNT": str(scene.made_up_lines),
-        "DEMO_DOWN_AFTER": third,
-        "DEMO_DOWN_FOR": third,
-    }
+    values = {"DEMO_DIR": str(scene.folder), "DEMO_LOG": str(scene.log)}
     return _REFERENCE.sub(lambda match: values.get(match[1], match[2]), text)
 
 

@@ -19,9 +19,9 @@ class ExitCode(IntEnum):
 
 MEANINGS = {
     ExitCode.DELIVERED: "everything was delivered; or the verb did what it was asked to",
-    ExitCode.UNDELIVERED: "something was not delivered or failed",
+    ExitCode.UNDELIVERED: "something was not delivered or failed; or a check found damage",
     ExitCode.USAGE: "the command line cannot be understood, or there is nothing to do",
-    ExitCode.CONFIGURATION: "the configuration has problems; nothing was started",
+    ExitCode.CONFIGURATION: "the configuration has problems, or a spool is in use or too new; nothing was started",
     ExitCode.INTERRUPTED: "interrupted (`run` drains instead, and says 0 or 1)",
 }
 """Each exit status in words."""

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from standpipe.agents.base import BaseAgent
 from standpipe.app.application import Application
 from standpipe.app.ledger import Ledger, LedgerRow
 from standpipe.cli.output import number_of, table
+from standpipe.core.dead_letter import DeadLetter
+from standpipe.core.errors import StandpipeError
 from standpipe.pipelines.lane import LaneStatistics
+from standpipe.producers.base import BaseProducer
+from standpipe.spool.dead_letter_table import LetterFilter
+from standpipe.spool.dead_letters import SqliteDeadLetters
+
+LETTERS_READ = 10_000
+"""Stored dead letters that are looked at for their reasons: the three most common ones are told, not an exact count of all."""
 
 
 def ledger_lines(ledger: Ledger) -> list[str]:
@@ -53,18 +61,34 @@ def _producer_trouble(application: Application, row: LedgerRow) -> Iterator[str]
     if row.pending:
         error = producer.statistics().last_error
         why = f"the last error was {error}" if error else "there was no error, only too little time; give it more with --timeout"
-        yield f"producer {row.producer!r} left {number_of(row.pending, 'message')} undelivered; {why}"
+        report = application.reports.get(row.producer)
+        kept = report.spooled if report is not None else 0
+        if kept:
+            yield f"producer {row.producer!r} keeps {number_of(kept, 'message')} on the disk for its next start; {why}"
+        if row.pending > kept:
+            yield f"producer {row.producer!r} left {number_of(row.pending - kept, 'message')} undelivered; {why}"
     if row.dead_lettered:
         reasons = Counter(
-            f"{letter.reason.value}: {letter.error}" if letter.error else letter.reason.value for letter in producer.dead_letters
+            f"{letter.reason.value}: {letter.error}" if letter.error else letter.reason.value for letter in _letters(producer, application)
         )
         shown = "; ".join(f"{number} {reason}" for reason, number in reasons.most_common(3))
-        yield f"producer {row.producer!r} dead-lettered {number_of(row.dead_lettered, 'message')} ({shown})"
+        yield f"producer {row.producer!r} dead-lettered {number_of(row.dead_lettered, 'message')}{f' ({shown})' if shown else ''}"
     if row.dropped:
         yield (
             f"producer {row.producer!r} dropped {number_of(row.dropped, 'message')}, as its queue's `on_full: "
             f"{producer.config.queue.on_full}` says; a larger queue or `on_full: block` drops none"
         )
+
+
+def _letters(producer: BaseProducer, application: Application) -> Iterable[DeadLetter]:
+    """Those of this run: a store on disk has those of former ones as well."""
+    store = producer.dead_letters
+    if not isinstance(store, SqliteDeadLetters):
+        return store
+    try:
+        return store.find(LetterFilter(since=application.built_at), LETTERS_READ)
+    except (StandpipeError, OSError):  # they were stored and counted; that they cannot be read now must not spoil the ledger
+        return ()
 
 
 def _unacknowledged(lane: LaneStatistics, agent: BaseAgent) -> str:

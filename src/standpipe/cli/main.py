@@ -11,7 +11,9 @@ from typing import Annotated
 
 import typer
 
+from standpipe.cli.audit import audit
 from standpipe.cli.check import check
+from standpipe.cli.dead import dead_app
 from standpipe.cli.demo import demo
 from standpipe.cli.exit_codes import EPILOG, CommandFailed, ExitCode
 from standpipe.cli.init import init
@@ -22,6 +24,7 @@ from standpipe.cli.output import prepare_streams, say
 from standpipe.cli.run import run
 from standpipe.cli.schema import schema
 from standpipe.cli.send import send
+from standpipe.cli.spool import spool_app
 from standpipe.cli.version import show_version, version
 from standpipe.core.errors import ConfigurationError, StandpipeError
 
@@ -39,6 +42,9 @@ app.command()(init)
 app.command()(send)
 app.command("list")(list_types)
 app.command()(schema)
+app.add_typer(dead_app, name="dead")
+app.add_typer(spool_app, name="spool")
+app.command()(audit)
 app.add_typer(new_app, name="new")
 app.command()(demo)
 app.command()(version)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shlex
 from collections.abc import Iterator
 
 from standpipe.app.application import Application
@@ -10,7 +11,8 @@ from standpipe.app.ledger import Ledger
 from standpipe.cli.dead_letter_file import keep_dead_letters
 from standpipe.cli.exit_codes import ExitCode
 from standpipe.cli.ledger_text import ledger_lines, note_lines, trouble_lines
-from standpipe.cli.output import number_of, say
+from standpipe.cli.output import number_of, program, say
+from standpipe.delivery.dead_letters import MemoryDeadLetters
 
 _log = logging.getLogger("standpipe.cli")
 
@@ -46,8 +48,19 @@ def _tell_people(ledger: Ledger, troubles: list[str], tables: bool) -> None:
 
 
 def _kept(application: Application, ledger: Ledger) -> Iterator[str]:
-    """Dead letters are in memory and would end with the process: into a file with them."""
-    letters = [letter for producer in application.producers.values() for letter in producer.dead_letters]
+    """Where the dead letters are, so that somebody looks at them."""
+    counts = {row.producer: row.dead_lettered for row in ledger.rows if row.dead_lettered}
+    in_memory = [name for name in counts if isinstance(application.producers[name].dead_letters, MemoryDeadLetters)]
+    stored = sum(number for name, number in counts.items() if name not in in_memory)
+    if stored:
+        where = f"--config {shlex.quote(str(application.plan.path))} --state-dir {shlex.quote(str(application.state_dir.absolute()))}"
+        yield f"{number_of(stored, 'dead letter')} kept; to look at them: {shlex.quote(program())} dead list {where}"
+    yield from _kept_in_file(application, in_memory, sum(counts[name] for name in in_memory))
+
+
+def _kept_in_file(application: Application, names: list[str], number: int) -> Iterator[str]:
+    """Dead letters in memory would end with the process: into a file with them."""
+    letters = [letter for name in names for letter in application.producers[name].dead_letters]
     if not letters:
         return
     folder = application.state_dir.absolute()
@@ -57,6 +70,6 @@ def _kept(application: Application, ledger: Ledger) -> Iterator[str]:
         yield f"{number_of(len(letters), 'dead letter')} could not be written to {folder} ({error.strerror or error}) and are gone"
         return
     yield f"{number_of(len(letters), 'dead letter')} with the reason and the message of each: {path}"
-    lost = sum(row.dead_lettered for row in ledger.rows) - len(letters)
+    lost = number - len(letters)
     if lost > 0:
         yield f"{number_of(lost, 'older dead letter')} had made room for these in memory and are gone"

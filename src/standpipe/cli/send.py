@@ -90,12 +90,16 @@ def _headers(given: list[str]) -> Mapping[str, str] | None:
 
 def _producer(config: Path, name: str) -> BaseProducer:
     from standpipe.app.configuration import read_plan
+    from standpipe.producers.config import QueueConfig
 
     plan = read_plan(config)
     if name not in plan.producers:
         raise CommandFailed(f"{config}: there is no producer named {name!r}; {near(name, list(plan.producers))}", ExitCode.USAGE)
     kind, settings = plan.producers[name]
-    return kind(settings)
+    # In memory whatever is configured: a spool may belong to a running daemon, and its backlog is none of this command's.
+    chosen = kind(settings.model_copy(update={"queue": QueueConfig()}))
+    chosen.keep_state_in(plan.state_dir())
+    return chosen
 
 
 def _deliver(producer: BaseProducer, limit: float, is_error: bool, message: dict[str, Any], **details: Any) -> Receipt:
@@ -134,14 +138,13 @@ def _tell(producer: BaseProducer, receipt: Receipt, limit: float, output: Output
 
 def _receipt(producer: BaseProducer, receipt: Receipt) -> dict[str, Any]:
     statistics = producer.statistics()
-    letter = next(iter(producer.dead_letters), None)
     return {
         "state": receipt.state.value,
         "id": receipt.message_id,
         "producer": producer.name,
         "destination": producer.destination,
         "attempts": statistics.attempts,
-        "error": None if receipt.delivered else (letter.error if letter is not None else statistics.last_error),
+        "error": None if receipt.delivered else statistics.last_error,
         "detail": receipt.detail,
     }
 

@@ -47,7 +47,14 @@ class QueueFull(StandpipeError, RuntimeError):
 
 
 class SendError(StandpipeError):
-    """the send failed"""
+    """the send failed
+
+    `response`: what the destination answered, if it did; the beginning of it is kept with a dead letter, secrets removed.
+    """
+
+    def __init__(self, message: str | None = None, *, response: str | bytes | None = None) -> None:
+        super().__init__(message)
+        self.response = response
 
 
 class Reject(SendError):

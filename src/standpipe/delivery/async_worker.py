@@ -93,11 +93,12 @@ class AsyncWorker:
         self._woken.clear()
         while len(self._tasks) < self.max_in_flight:
             with engine.lock:
+                engine.queue.progress()
                 batch, due = engine.choose(engine.clock.monotonic())
                 if batch is None:
                     if engine.finished():
                         return False
-                    engine.queue.wake_at = engine.wake_level()
+                    engine.queue.wake_at = engine.selection.wake_level()
                     break
             self._tasks.add(asyncio.create_task(self._attempt(batch)))
         if await self._wait(due):

@@ -6,7 +6,7 @@ single messages. The same object carries what retrying needs to know.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, KeysView, Sequence
 from typing import Any
 
 import orjson
@@ -48,19 +48,21 @@ class Batch:
     Not thread-safe; do not keep it after `_send_batch` has returned.
     """
 
-    __slots__ = ("attempts", "born", "count", "due", "epoch", "first_attempt", "slices", "tries", "unknown")
+    __slots__ = ("attempts", "born", "count", "due", "epoch", "first_attempt", "holds", "slices", "tries", "unknown")
 
-    def __init__(self, slices: list[Slice], count: int) -> None:
+    def __init__(self, slices: list[Slice], count: int, *, holds: bool = True) -> None:
         self.slices = slices
         self.count = count
         # For the engine. attempts: failed ones since the last reset; tries: all that failed; epoch: the connection of the
-        # last failure; born: the connection of the first one (-1: none); unknown: an attempt may have arrived.
+        # last failure; born: the connection of the first one (-1: none); unknown: an attempt may have arrived; holds: if keys
+        # of it are busy, it is because of it.
         self.attempts = 0
         self.tries = 0
         self.epoch = 0
         self.born = -1
         self.due = 0.0
         self.unknown = False
+        self.holds = holds
         self.first_attempt: float | None = None
 
     # --- for authors of producers -------------------------------------------------------------------------------------
@@ -147,22 +149,23 @@ class Batch:
             for index in range(start, stop):
                 yield receipt, index, index + 1
 
-    def key_set(self) -> set[str]:
-        """The keys of the messages, each once, without None."""
-        found: set[str] = set()
+    def key_set(self) -> KeysView[str]:
+        """The keys of the messages, each once, without None, in the order of the messages: what is done for each of them is
+        the same in every run."""
+        found: dict[str, None] = {}
         for receipt, start, stop in self.slices:
             keys = receipt._keys
             if isinstance(keys, str):
-                found.add(keys)
+                found[keys] = None
             elif keys is not None:
-                found.update(key for key in keys[start:stop] if key is not None)
-        return found
+                found.update((key, None) for key in keys[start:stop] if key is not None)
+        return found.keys()
 
     def _wall(self) -> float:
         return wall_offset(self.slices[0][0]._origin.clock) if self.slices else 0.0
 
     def _with(self, slices: list[Slice], count: int) -> Batch:
-        made = Batch(slices, count)
+        made = Batch(slices, count, holds=self.holds)
         made.attempts, made.tries, made.epoch, made.born = self.attempts, self.tries, self.epoch, self.born
         made.due, made.unknown, made.first_attempt = self.due, self.unknown, self.first_attempt
         return made

@@ -11,41 +11,24 @@ in exactly one place.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from standpipe.core.clock import Clock
 from standpipe.core.message import Message
 from standpipe.core.outcome import Outcome, Verdict
 from standpipe.delivery.batch import Batch, Slice, lines_of
 from standpipe.delivery.breaker import Breaker, BreakerState
-from standpipe.delivery.dead_letters import DeadLetter, DeadLetters, Reason, bounded_traceback
+from standpipe.delivery.dead_letters import DeadLetter, DeadLetters, Fault, Reason
 from standpipe.delivery.journal import Journal
 from standpipe.delivery.memory_queue import NEVER, MemoryQueue
 from standpipe.delivery.rate import RateLimit
-from standpipe.delivery.receipt import DEAD_LETTERED, DELIVERED, QUEUED, UNDELIVERED, Origin, Receipt, State
-from standpipe.delivery.retry import RetryPolicy
-from standpipe.delivery.schedule import Ordering, Schedule, count_of
+from standpipe.delivery.receipt import DEAD_LETTERED, DELIVERED, OPEN, UNDELIVERED, Origin, Receipt, State
+from standpipe.delivery.schedule import Schedule, count_of
+from standpipe.delivery.selection import Selection
+from standpipe.delivery.settings import Settings
 from standpipe.delivery.statistics import ProducerStatistics
 
 DEAD_LETTER_RETRY = 5.0
 """Seconds until a message is tried again whose dead letter could not be stored."""
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """What the engine needs to know, taken from the producer's configuration. Times are seconds."""
-
-    name: str
-    destination: str
-    retry: RetryPolicy
-    ordering: Ordering = "key"
-    max_resets: int | None = None
-    deadline: float | None = None
-    batch_messages: int = 1
-    batch_bytes: int = 2**20
-    linger: float = 0.0
-    rate_limit: float | None = None
-    exclusive: bool = False
 
 
 class Abandoned(BaseException):
@@ -74,6 +57,7 @@ class Engine:
         self.journal = journal
         self.schedule = Schedule(settings.ordering, settings.exclusive)
         self.breaker = Breaker(threshold=settings.retry.max_retries)
+        self.selection = Selection(settings, queue, self.schedule)
         self.rate = RateLimit(settings.rate_limit)
         self.connected = False
         self.closing = False
@@ -95,7 +79,6 @@ class Engine:
         self._jitter = jitter
         self._epoch = 0
         self._paused_until = 0.0
-        self._probe_fresh = False
         self._sweep_at = 0.0
         origin.observer_failed = self._observer_failed
 
@@ -114,7 +97,7 @@ class Engine:
         limit, allowed_at = self.rate.allowance(now, 1 if probing else self.settings.batch_messages)
         if limit < 1:
             return None, allowed_at
-        batch, due = self._choose_within(now, limit, probing)
+        batch, due = self.selection.next(now, limit, probing, self.closing)
         if batch is not None:
             if probing:
                 self.breaker = breaker
@@ -130,60 +113,9 @@ class Engine:
             self.done = 0
         return batch, due
 
-    def _choose_within(self, now: float, limit: int, probing: bool) -> tuple[Batch | None, float | None]:
-        # With the breaker open one message at a time is tried; a failed one and a fresh one by turns, so that a poison
-        # message that is for ever the one waiting longest cannot keep the breaker open.
-        if probing and self._probe_fresh:
-            batch, _ = self._choose_fresh(now, limit)
-            if batch is not None:
-                self._probe_fresh = False
-                return batch, None
-        retried = self.schedule.due(now)
-        if retried is not None:
-            self._probe_fresh = True
-            return (retried if retried.count <= limit else self.schedule.split(retried, limit)), None
-        batch, due = self._choose_fresh(now, limit)
-        next_retry = self.schedule.next_due()
-        if batch is None and next_retry is not None:
-            due = next_retry if due is None else min(due, next_retry)
-        return batch, due
-
-    def _choose_fresh(self, now: float, limit: int) -> tuple[Batch | None, float | None]:
-        schedule, queue = self.schedule, self.queue
-        if schedule.ordering == "fifo" and schedule.waiting:
-            return None, None
-        if not schedule.ready and queue.untaken and (lingering := self._linger_until(now, limit)) is not None:
-            return None, lingering
-        slices, count = schedule.take_ready(limit)
-        while count < limit and len(queue):
-            more, _ = queue.take(limit - count, self.settings.batch_bytes)
-            admitted, number = schedule.admit(more)
-            slices += admitted
-            count += number
-            if number:
-                break
-        return (Batch(slices, count), None) if count else (None, None)
-
-    def _linger_until(self, now: float, limit: int) -> float | None:
-        """When the batch that is filling up has to go, if it should not go now."""
-        linger = self.settings.linger
-        oldest = self.queue.oldest_accepted_at()
-        if not linger or oldest is None or self.closing or self.queue.flushing or self.queue.untaken >= limit:
-            return None
-        if self.queue.bytes >= self.settings.batch_bytes or now >= oldest + linger:
-            return None
-        return oldest + linger
-
     def expiry_wake_level(self) -> int:
-        """As `wake_level`, for a worker that can send nothing: new messages concern it only if it waits for none to expire."""
+        """As `Selection.wake_level`, for a worker that can send nothing: new messages concern it only if it waits for none to expire."""
         return self.queue.accepted + 1 if self.settings.deadline is not None and self.next_expiry() is None else NEVER
-
-    def wake_level(self) -> int:
-        """How many accepted messages the worker, about to wait, wants to be woken at. Called under the lock."""
-        queue = self.queue
-        if self.settings.linger and queue.untaken and not self.schedule.ready:
-            return queue.accepted + max(1, self.settings.batch_messages - queue.untaken)
-        return queue.accepted + 1
 
     def empty(self) -> bool:
         """Whether nothing is pending. Called under the lock."""
@@ -217,10 +149,12 @@ class Engine:
             if self.done == batch.count:
                 self.under_way.clear()
                 self.done = 0
+            if receipt._more is not None and receipt._more.unknown and not batch.unknown:
+                self.possible_duplicates += 1
             if batch.tries or self.schedule.held:
                 self.possible_duplicates += batch.unknown
                 self.schedule.settled(Batch([(receipt, index, index + 1)], 1))
-        if receipt._more is not None and receipt._state is not QUEUED:
+        if receipt._more is not None and receipt._state not in OPEN:
             receipt._notify()
         if self.breaker.failures:
             self._well()
@@ -233,6 +167,8 @@ class Engine:
             self.last_success_at = self.clock.monotonic()
             if batch.unknown:
                 self.possible_duplicates += batch.count
+            elif self.queue.keeps or self.schedule.uncertain:
+                self.possible_duplicates += sum(stop - start for r, start, stop in batch.slices if r._more is not None and r._more.unknown)
             if self.schedule.held:
                 self.schedule.settled(batch)
         _notify(finished)
@@ -385,7 +321,8 @@ class Engine:
     def bury(self, batch: Batch, reason: Reason, error: BaseException | None) -> bool:
         """Put `batch` aside: the dead letters are stored first, then the messages are settled. False when they could not be
         stored: the messages are kept. Worker thread."""
-        letters = [self._letter(part, index, payload, batch, reason, error) for part in batch.slices for index, payload in _indexed(part)]
+        fault = Fault.of(error, self.journal.secrets)
+        letters = [self._letter(part, index, payload, batch, reason, fault) for part in batch.slices for index, payload in _indexed(part)]
         try:
             self.dead_letters.add(letters)
         except Exception as failure:
@@ -403,16 +340,11 @@ class Engine:
             self.dead_lettered_count += batch.count
             self.schedule.settled(batch)
         _notify(finished)
-        self.journal.repeated(
-            f"dead letter {reason.value}",
-            "%d message(s) put aside as dead letters: %s%s",
-            batch.count,
-            reason.value,
-            f" ({self.journal.line(error)})" if error is not None else "",
-        )
+        why = f"{reason.value} ({fault.error})" if fault.error is not None else reason.value
+        self.journal.repeated(f"dead letter {reason.value}", "%d message(s) put aside as dead letters: %s", batch.count, why)
         return True
 
-    def _letter(self, part: Slice, index: int, payload: bytes, batch: Batch, reason: Reason, error: BaseException | None) -> DeadLetter:
+    def _letter(self, part: Slice, index: int, payload: bytes, batch: Batch, reason: Reason, fault: Fault) -> DeadLetter:
         receipt = part[0]
         more = receipt._more
         return DeadLetter(
@@ -424,8 +356,9 @@ class Engine:
             payload=payload,
             key=receipt._key(index),
             headers=more.headers if more is not None else None,
-            error=self.journal.line(error) if error is not None else None,
-            traceback=bounded_traceback(error, self.journal.secrets) if error is not None else None,
+            error=fault.error,
+            traceback=fault.traceback,
+            response=fault.response,
             attempts=batch.tries,
             accepted_at=self.wall(receipt._accepted_at),
             first_attempt_at=self.wall(batch.first_attempt) if batch.first_attempt is not None else None,
@@ -440,7 +373,7 @@ class Engine:
         with self.lock:
             batches = self.schedule.expired(now - deadline)
             if slices := self.queue.take_expired(now - deadline):
-                batches.append(Batch(slices, count_of(slices)))
+                batches.append(Batch(slices, count_of(slices), holds=False))
             if not batches:
                 return
             self.under_way += batches
@@ -500,6 +433,7 @@ class Engine:
     def _everything_due(self) -> None:
         now = self.clock.monotonic()
         self._paused_until = min(self._paused_until, now)
+        self._sweep_at = min(self._sweep_at, now)  # what has expired must not be sent because it is due
         if self.breaker.state is not BreakerState.CLOSED:
             self.breaker = self.breaker.due(now)
         for batch in self.schedule.waiting:
@@ -507,16 +441,19 @@ class Engine:
 
     def abandon(self) -> tuple[list[Message], int]:
         """Nothing more is sent or counted from here on: the messages that are left, oldest first, and how many of them were
-        being sent. Their receipts become UNDELIVERED."""
+        being sent. Their receipts become UNDELIVERED; where the queue keeps them they stay STORED, and nothing is handed back."""
         with self.lock:
             self.abandoned = True
             under_way = [part for batch in self.under_way for part in batch.part(self.done, batch.count).slices]
+            sending = min(len(self.under_way), 1) if self.settings.singly else count_of(under_way)
             left = under_way + list(self.schedule) + self.queue.take_all()
             left.sort(key=lambda part: part[0]._first + part[1])
-            messages = [message for part in left for message in self._messages(part)]
-            finished = [receipt for receipt, start, stop in left if receipt._settle(stop - start, UNDELIVERED)]
+            self.origin.ended = True
+            finished, handed_back = self.queue.keep(left)
+            messages = [message for part in handed_back for message in self._messages(part)]
+            finished += [receipt for receipt, start, stop in handed_back if receipt._settle(stop - start, UNDELIVERED)]
         _notify(finished)
-        return messages, count_of(under_way)
+        return messages, sending
 
     def _messages(self, part: Slice) -> list[Message]:
         receipt = part[0]

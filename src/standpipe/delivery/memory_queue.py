@@ -21,7 +21,7 @@ from standpipe.delivery.batch import Slice, share
 from standpipe.delivery.log_handlers import inside_own_log_handler
 from standpipe.delivery.receipt import DROPPED, Receipt
 
-OnFull = Literal["block", "raise", "drop_newest", "drop_oldest"]
+OnFull = Literal["block", "raise", "drop_newest", "drop_oldest", "spill"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +68,9 @@ class _RoomWatcher:
 
 class MemoryQueue:
     """First in, first out. `put` from any thread; `take` and `settle` from the worker."""
+
+    keeps = False
+    """Whether what is pending at the end survives the process."""
 
     def __init__(self, producer: str, limits: QueueLimits, clock: Clock) -> None:
         self.lock = threading.RLock()  # re-entrant: a signal handler or a finalizer may produce while its own thread produces
@@ -142,6 +145,10 @@ class MemoryQueue:
         except TimeoutError:
             raise self._full(f" and stayed so for {timeout:g} s") from None
 
+    def _accept(self, entry: Receipt) -> None:
+        """`put` without waiting for anything but the lock."""
+        self.put(entry)
+
     def _put_or_watch(self, entry: Receipt) -> asyncio.Future[None] | None:
         """Accept `entry`, else a future that is resolved when there may be room."""
         with self.lock:
@@ -152,7 +159,7 @@ class MemoryQueue:
                 and entry._size <= self._max_bytes
             )
             if not blocks or self.fits(entry._count, entry._size):
-                self.put(entry)
+                self._accept(entry)
                 return None
             loop = asyncio.get_running_loop()
             room: asyncio.Future[None] = loop.create_future()
@@ -233,6 +240,23 @@ class MemoryQueue:
                 victims.append(oldest)
             self._release(oldest, start, oldest._count)
         return victims if self.fits(entry._count, entry._size) else victims + self._drop(entry)
+
+    @property
+    def next_number(self) -> int:
+        """The number that the next message gets."""
+        return self.accepted
+
+    def progress(self) -> None:
+        """The worker is about to look for more, or to wait: a moment to write things down. Under the lock."""
+
+    def keep(self, left: list[Slice]) -> tuple[list[Receipt], list[Slice]]:
+        """At the end: of what is left in memory, the receipts of what survives (with those of what is on the disk only), and
+        what has to be handed back. Under the lock."""
+        return [], left
+
+    def takes(self, count: int, size: int) -> bool:
+        """Whether so much would be taken without waiting now."""
+        return self.fits(count, size)
 
     def when_room(self, watcher: Callable[[], None]) -> None:
         """Call `watcher` (once, from any thread, under the lock: it must only wake somebody) when room was made or on closing."""
@@ -364,7 +388,7 @@ class MemoryQueue:
     def flush(self, timeout: float | None) -> int:
         """Wait until everything accepted before this call is settled, at most `timeout` seconds; returns how many are left."""
         with self.lock:
-            flush = _Flush(self.accepted, self.messages)
+            flush = _Flush(self.next_number, self.messages)
             until = None if timeout is None else self._clock.monotonic() + timeout
             self._flushes.append(flush)
             self.wake()  # a lingering batch goes out at once

@@ -18,10 +18,12 @@ from standpipe.core.clock import Clock, SystemClock
 
 
 class State(Enum):
-    """Where the messages of a receipt are. All but `QUEUED` are final."""
+    """Where the messages of a receipt are. All but `QUEUED` and `STORED` are final."""
 
     QUEUED = "queued"
     """accepted; waiting, or being sent"""
+    STORED = "stored"
+    """as queued, and on the disk: it survives what the spool's durability says, and is delivered after a restart"""
     DELIVERED = "delivered"
     """the destination has confirmed every message"""
     DEAD_LETTERED = "dead_lettered"
@@ -32,7 +34,10 @@ class State(Enum):
     """handed back by `shutdown`; at least one message"""
 
 
-QUEUED, DELIVERED, DEAD_LETTERED, DROPPED, UNDELIVERED = State
+QUEUED, STORED, DELIVERED, DEAD_LETTERED, DROPPED, UNDELIVERED = State
+
+OPEN = (QUEUED, STORED)
+"""The states that are not final."""
 
 _GRAVITY = (UNDELIVERED, DROPPED, DEAD_LETTERED)
 """For a receipt of several messages: the first of these that happened to any of them is its state."""
@@ -41,7 +46,7 @@ _GRAVITY = (UNDELIVERED, DROPPED, DEAD_LETTERED)
 class Origin:
     """What the receipts of one producer have in common: how their message ids begin, and whom to tell about failing observers."""
 
-    __slots__ = ("clock", "notifier", "observer_failed", "observer_failures", "prefix", "producer", "worker")
+    __slots__ = ("clock", "ended", "notifier", "observer_failed", "observer_failures", "prefix", "producer", "watched", "worker")
 
     def __init__(self, producer: str, prefix: str, clock: Clock | None = None) -> None:
         self.clock: Clock = clock if clock is not None else SystemClock()
@@ -52,6 +57,15 @@ class Origin:
         """Called with what a callback raised; the engine puts it into the log."""
         self.notifier = LoopNotifier()
         self.worker: int | None = None
+        self.ended = False
+        self.watched: set[Receipt] | None = None
+        """Where receipts are forgotten that nobody holds: those to be remembered, because somebody waits for a call."""
+
+    def with_prefix(self, prefix: str) -> Origin:
+        """The same producer, for messages that a former process accepted."""
+        made = Origin(self.producer, prefix, self.clock)
+        made.notifier = self.notifier
+        return made
 
     def is_worker(self) -> bool:
         """Whether the calling thread is the producer's worker."""
@@ -66,7 +80,7 @@ def wall_offset(clock: Clock) -> float:
 class _More:
     """The parts of a receipt that most receipts do not have."""
 
-    __slots__ = ("detail", "error", "headers", "ids", "lines", "tally", "watchers")
+    __slots__ = ("detail", "error", "headers", "ids", "lines", "stored", "tally", "unknown", "watchers")
 
     def __init__(self) -> None:
         self.headers: Mapping[str, str] | None = None
@@ -76,6 +90,8 @@ class _More:
         self.error: BaseException | None = None
         self.detail: Any = None
         self.lines: list[bytes] | None = None
+        self.stored: Any = None  # the queue's note where on the disk it is
+        self.unknown = False  # may have been sent by a former process, or in a batch that was taken apart
 
 
 class Receipt:
@@ -85,7 +101,19 @@ class Receipt:
     Dropping a receipt changes nothing; holding one keeps no payload in memory once it is final.
     """
 
-    __slots__ = ("_accepted_at", "_count", "_first", "_is_error", "_keys", "_more", "_origin", "_payload", "_size", "_state")
+    __slots__ = (
+        "__weakref__",
+        "_accepted_at",
+        "_count",
+        "_first",
+        "_is_error",
+        "_keys",
+        "_more",
+        "_origin",
+        "_payload",
+        "_size",
+        "_state",
+    )
 
     _first: int  # the number of the first message, given by the queue
 
@@ -113,7 +141,7 @@ class Receipt:
 
     @property
     def state(self) -> State:
-        """Where the messages are now. Several messages: QUEUED until all are settled, then the worst that happened to any."""
+        """Where the messages are now. Several messages: open until all are settled, then the worst that happened to any."""
         return self._state
 
     @property
@@ -140,9 +168,10 @@ class Receipt:
         if tally is not None:
             for state, number in list(tally.items()):
                 counts[state.value] = number
-        elif self._state is not QUEUED:
+        elif self._state not in OPEN:
             counts[self._state.value] = self._count
-        counts["queued"] = self._count - sum(number for name, number in counts.items() if name != "queued")
+        still_open = "stored" if self._state is STORED else "queued"
+        counts[still_open] = self._count - sum(number for name, number in counts.items() if name != still_open)
         return counts
 
     @property
@@ -161,8 +190,8 @@ class Receipt:
         return self._state is DELIVERED
 
     def done(self) -> bool:
-        """True once every message has reached a final state."""
-        return self._state is not QUEUED
+        """True once every message has reached a final state (stored is one when the producer has been shut down)."""
+        return self._state not in OPEN or (self._state is STORED and self._origin.ended)
 
     def wait(self, timeout: float | None = None) -> State:
         """Wait until every message is settled, at most `timeout` seconds (None: no limit); returns the state then.
@@ -170,7 +199,7 @@ class Receipt:
         Never raises because of what happened to the message: look at the state. Calling it from the producer's own worker
         thread (from a callback) with a message still queued would wait for itself; it returns at once there.
         """
-        if self._state is QUEUED and not self._origin.is_worker():
+        if not self.done() and not self._origin.is_worker():
             settled = threading.Event()
 
             def watch(_: Receipt) -> None:
@@ -183,9 +212,17 @@ class Receipt:
                 self._forget(watch)
         return self._state
 
+    def wait_stored(self, timeout: float | None = None) -> State:
+        """Wait until the messages are on the disk, or settled, at most `timeout` seconds; returns the state then.
+
+        With a spool `produce` returns only when they are, so that this returns at once; a memory queue stores nothing, and
+        this is `wait`.
+        """
+        return self._state if self._state is STORED else self.wait(timeout)
+
     def __await__(self) -> Generator[Any, None, State]:
         """Wait in asyncio until every message is settled; the result is the state. Never blocks the loop."""
-        if self._state is QUEUED:
+        if not self.done():
             loop = asyncio.get_running_loop()
             future: asyncio.Future[None] = loop.create_future()
 
@@ -210,9 +247,11 @@ class Receipt:
             if more.watchers is None:
                 more.watchers = []
             more.watchers.append(callback)
+            if self._origin.watched is not None:
+                self._origin.watched.add(self)
         # The worker sets the state first and looks for watchers second; we do it the other way round. Whoever comes second
         # sees the other, and `_notify` hands each watcher out once.
-        if self._state is not QUEUED:
+        if self.done():
             self._notify()
 
     def _forget(self, callback: Callable[[Receipt], object]) -> None:
@@ -281,6 +320,8 @@ class Receipt:
             return
         with _watcher_lock:
             watchers, more.watchers = more.watchers, None
+            if self._origin.watched is not None:
+                self._origin.watched.discard(self)
         for watcher in watchers or ():
             self._call(watcher)
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from bisect import insort
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Set
 from typing import Literal
 
 from standpipe.delivery.batch import Batch, Slice
@@ -36,6 +36,8 @@ class Schedule:
         self.exclusive = exclusive and ordering == "key"
         self.together = ordering == "fifo" or (ordering == "key" and not self.exclusive)
         """A batch may hold messages that have to wait for one another: those of it that fail are retried together."""
+        self.uncertain = False
+        """Some receipts say that a message of theirs may have arrived, because its batch, which knew, was taken apart."""
         self.ready: deque[Slice] = deque()
         self.waiting: list[Batch] = []
         self.held: dict[str, deque[Slice]] = {}
@@ -106,7 +108,7 @@ class Schedule:
 
     def retry(self, batch: Batch) -> None:
         """`batch` failed and is to be tried again when `batch.due` has come: its keys are busy until it is settled."""
-        if self.ordering == "key" and not self.exclusive:
+        if self.ordering == "key" and not self.exclusive and batch.holds:
             for key in batch.key_set():
                 self.held.setdefault(key, deque())
         self._wait(batch)
@@ -135,7 +137,7 @@ class Schedule:
         self.retry(first)
         self.retry(self._behind(second, first.key_set()))
 
-    def _behind(self, batch: Batch, keys: set[str]) -> Batch:
+    def _behind(self, batch: Batch, keys: Set[str]) -> Batch:
         """`batch` without the messages of busy `keys`, which are held, before those held already (they are older)."""
         if self.ordering != "key" or self.exclusive or not (keys & batch.key_set()):
             return batch
@@ -145,6 +147,8 @@ class Schedule:
             key = single[0]._key(single[1])
             if key is not None and key in keys:
                 behind.setdefault(key, []).append(single)
+                if batch.unknown:
+                    single[0]._rest().unknown = self.uncertain = True
             else:
                 kept.append(single)
         for key, slices in behind.items():
@@ -170,14 +174,14 @@ class Schedule:
     def hurry(self, now: float) -> None:
         """The destination has just proved to be well: halves of a failed batch need not wait any longer."""
         for batch in self.waiting:
-            if batch.count > 1 and batch.due > now:
+            if batch.count > 1 and batch.due > now and batch.holds:  # else it only waits to be put aside
                 batch.due = now
 
     # --- settled messages ---------------------------------------------------------------------------------------------
 
     def settled(self, batch: Batch) -> None:
         """`batch` is settled for good: what was held behind its keys may go."""
-        if not self.held or self.ordering != "key":
+        if not self.held or self.ordering != "key" or not batch.holds:
             return
         for key in batch.key_set():
             held = self.held.get(key)
@@ -192,35 +196,36 @@ class Schedule:
                 del self.held[key]
 
     def expired(self, before: float) -> list[Batch]:
-        """Take out every message accepted before `before`, wherever it waits, and free the keys that only those kept busy.
-        Those that were tried stay apart, each batch with its history."""
-        tried: list[Batch] = []
-        found = [part for part in self.ready if part[0]._accepted_at < before]
-        freed = list(found) if self.exclusive else []
-        if found:
+        """Take out every message accepted before `before`, wherever it waits. Those that were tried stay apart, each batch with
+        its history, and so do those that keep a key busy: it is freed when their batch is `settled`, once."""
+        ready = [part for part in self.ready if part[0]._accepted_at < before]
+        if ready:
             self.ready = deque(part for part in self.ready if part[0]._accepted_at >= before)
+        found: list[Batch] = []
         for batch in list(self.waiting):
             if any(part[0]._accepted_at < before for part in batch.slices):
-                late, kept = self._expire_waiting(batch, before)
-                tried.append(late)
-                busy = kept.key_set()
-                freed += [single for single in late.slices if single[0]._key(single[1]) not in busy]
-        for key, held in self.held.items():
-            over = [part for part in held if part[0]._accepted_at < before]
+                found += self._expire_waiting(batch, before)
+        held: list[Slice] = []
+        for key, behind in self.held.items():
+            over = [part for part in behind if part[0]._accepted_at < before]
             if over:
-                found += over
-                self.held[key] = deque(part for part in held if part[0]._accepted_at >= before)
-        if freed:
-            self.settled(Batch(freed, count_of(freed)))
-        return [*tried, Batch(found, count_of(found))] if found else tried
+                held += over
+                self.held[key] = deque(part for part in behind if part[0]._accepted_at >= before)
+        found += [Batch(ready, count_of(ready), holds=self.exclusive), Batch(held, count_of(held), holds=False)]
+        return [batch for batch in found if batch.count]
 
-    def _expire_waiting(self, batch: Batch, before: float) -> tuple[Batch, Batch]:
+    def _expire_waiting(self, batch: Batch, before: float) -> list[Batch]:
+        """Those of `batch` that have expired: first the ones whose keys nothing that is left of it keeps busy."""
         singles = list(batch.singles())
-        late = batch.choose(lambda position: singles[position][0]._accepted_at < before)
-        kept = batch.choose(lambda position: singles[position][0]._accepted_at >= before)
+        late = [single[0]._accepted_at < before for single in singles]
+        kept = batch.choose(lambda position: not late[position])
         index = self.waiting.index(batch)
         self.waiting[index : index + 1] = [kept] if kept.count else []
-        return late, kept
+        busy = kept.key_set()
+        keyed = [single[0]._key(single[1]) in busy for single in singles]
+        behind = batch.choose(lambda position: late[position] and keyed[position])
+        behind.holds = False
+        return [batch.choose(lambda position: late[position] and not keyed[position]), behind]
 
     def oldest(self) -> float | None:
         """When the oldest message here was accepted."""

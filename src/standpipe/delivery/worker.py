@@ -97,7 +97,7 @@ class Worker:
         except BaseException as fault:
             self.engine.journal.critical("internal error, delivery goes on; please report this", error=fault)
             self._recover()
-            self.pause(INTERNAL_FAULT_PAUSE)
+            self.pause(INTERNAL_FAULT_PAUSE, sweeps=False)
         return True
 
     def _next(self) -> Batch | None:
@@ -114,6 +114,7 @@ class Worker:
                 self.transport.safe_connect()
                 continue
             with engine.lock:
+                engine.queue.progress()
                 batch, due = engine.choose(now)
                 if batch is not None:
                     return batch
@@ -125,7 +126,7 @@ class Worker:
         """Wait, under the lock, until `due`, a new message, an expiry, or shutdown."""
         engine = self.engine
         times = [time for time in (due, engine.stop_at, engine.next_expiry()) if time is not None]
-        engine.queue.wake_at = engine.wake_level()
+        engine.queue.wake_at = engine.selection.wake_level()
         engine.clock.wait(engine.queue.ready, max(0.0, min(times) - now) if times else None)
         engine.queue.wake_at = NEVER
 
@@ -224,19 +225,22 @@ class Worker:
         except BaseException as error:
             self.engine.journal.repeated("close", "closing the connection failed (%s)", self.engine.journal.line(error))
 
-    def pause(self, seconds: float) -> None:
-        """Wait so long; shutdown ends it. Messages that expire meanwhile are put aside."""
+    def pause(self, seconds: float, *, sweeps: bool = True) -> None:
+        """Wait so long; shutdown ends it. Messages that expire meanwhile are put aside, unless doing just that may be what has
+        failed: then the thread would end."""
         engine = self.engine
         until = engine.clock.monotonic() + seconds
         was_closing = engine.closing
         while True:
             now = engine.clock.monotonic()
-            engine.sweep(now)
+            if sweeps:
+                engine.sweep(now)
             with engine.lock:
                 if now >= until or engine.closing is not was_closing or engine.over(now):
                     return
-                times = [time for time in (until, engine.stop_at, engine.next_expiry()) if time is not None]
-                engine.queue.wake_at = engine.expiry_wake_level()
+                times = [time for time in (until, engine.stop_at, engine.next_expiry() if sweeps else None) if time is not None]
+                if sweeps:
+                    engine.queue.wake_at = engine.expiry_wake_level()
                 engine.clock.wait(engine.queue.ready, max(0.0, min(times) - now))
                 engine.queue.wake_at = NEVER
 

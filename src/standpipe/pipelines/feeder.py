@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from standpipe.core.errors import QueueFull
 from standpipe.core.payload import encode
-from standpipe.delivery.receipt import Receipt
+from standpipe.delivery.receipt import Receipt, State
 from standpipe.pipelines.routes import Parcel, Route
 from standpipe.producers.base import BaseProducer
 
@@ -78,7 +78,11 @@ class Feeder:
             receipt = self.producer.produce_encoded(parcel.is_error, parcel.payload, parcel.count, keys=parcel.keys, timeout=0.0)
         except QueueFull:  # somebody else was quicker, or the policy is to raise: for an agent both mean to wait
             return False
-        receipt.add_done_callback(lambda settled: self._settled(settled, ticket))
+        if receipt.state is State.STORED:
+            # The spool has it: it survives us, so that the agent need not read it again.
+            self._settled(receipt, ticket)
+        else:
+            receipt.add_done_callback(lambda settled: self._settled(settled, ticket))
         return True
 
 

@@ -7,41 +7,49 @@ This file assembles them; the rules of delivery are in `standpipe.delivery`.
 from __future__ import annotations
 
 import asyncio
-import inspect
 import os
 import random
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar, Self
 
 import orjson
 
 from standpipe.core.clock import Clock, SystemClock
-from standpipe.core.errors import EncodingError
+from standpipe.core.errors import EncodingError, StandpipeError
 from standpipe.core.payload import encode, encode_many
 from standpipe.delivery.async_worker import AsyncWorker
 from standpipe.delivery.batch import Batch
-from standpipe.delivery.dead_letters import DeadLetters, MemoryDeadLetters
-from standpipe.delivery.engine import Engine, Settings
+from standpipe.delivery.dead_letters import DeadLetters
+from standpipe.delivery.engine import Engine
 from standpipe.delivery.journal import Journal
 from standpipe.delivery.memory_queue import MemoryQueue, QueueLimits
 from standpipe.delivery.receipt import Origin, Receipt
-from standpipe.delivery.retry import RetryPolicy
 from standpipe.delivery.statistics import ProducerStatistics, ShutdownReport
 from standpipe.delivery.worker import Transport, Worker
-from standpipe.producers.config import BaseProducerConfig, secrets_in
+from standpipe.producers.config import BaseProducerConfig, QueueConfig, SpoolConfig, secrets_in
+from standpipe.producers.dead_letters import make_dead_letters
+from standpipe.producers.details import add_details
 from standpipe.producers.process import drain_at_exit, manage
+from standpipe.producers.spilling_queue import SpillingQueue
+from standpipe.producers.spooled_queue import SpooledQueue
+from standpipe.producers.state_dir import default_state_dir
+from standpipe.producers.style import settings_of, style_of
+from standpipe.spool.dead_letters import SqliteDeadLetters
+from standpipe.spool.files import FileSystem, RealFileSystem
+from standpipe.spool.log import SEGMENT_BYTES, Spool
+from standpipe.spool.recovery import Recovery
 
 __all__ = ["BaseProducer", "BaseProducerConfig", "Batch"]
 
 _dumps = orjson.dumps
 _APPEND_NEWLINE = orjson.OPT_APPEND_NEWLINE
 _BRACE = ord("{")
-
-PREFETCH = 256
-"""Messages that the worker takes from the queue at once for `_send`: enough to make the lock's cost small."""
 
 CLOSE_RESERVE = 0.1
 """Share of the time given to `shutdown` that is kept for `_close` (at most `CLOSE_RESERVE_MAX` seconds)."""
@@ -89,14 +97,15 @@ class BaseProducer(ABC):
         clock: Clock | None = None,
         jitter: Callable[[], float] | None = None,
     ) -> None:
-        """`dead_letters` (default: in memory), `clock` and `jitter` (numbers in 0 ... 1) are for the application and for tests."""
+        """`dead_letters` (default: as configured), `clock` and `jitter` (numbers in 0 ... 1) are for the application and for tests."""
         if not isinstance(config, BaseProducerConfig):
             raise TypeError(f"{type(self).__name__} needs a BaseProducerConfig, not {type(config).__name__}")
         if not isinstance(config, self.config_model):
             raise TypeError(f"{type(self).__name__} needs a {self.config_model.__name__}, not a {type(config).__name__}")
         self.config = config
-        self.__style = _style(type(self))
+        self.__style = style_of(type(self), BaseProducer)
         self.__given_dead_letters = dead_letters
+        self.__state_dir: Path | None = None
         self.__clock: Clock = clock if clock is not None else SystemClock()
         self.__jitter = jitter if jitter is not None else random.random
         self.__monotonic = self.__clock.monotonic
@@ -160,7 +169,7 @@ class BaseProducer(ABC):
             is_error = bool(is_error)
         receipt = Receipt(self.__origin, is_error, payload, 1, len(payload), key, self.__monotonic())
         if key is not None or headers is not None or message_id is not None:
-            _add_details(receipt, key, headers, None if message_id is None else [message_id])
+            add_details(receipt, key, headers, None if message_id is None else [message_id])
         if not self.__started:
             self.start()
         self.__put(receipt)
@@ -195,13 +204,14 @@ class BaseProducer(ABC):
         key: str | None = None,
         keys: Sequence[str | None] | None = None,
         headers: Mapping[str, str] | None = None,
+        message_ids: Sequence[str] | None = None,
         timeout: float | None = None,
     ) -> Receipt:
         """As `produce_many` for messages that are encoded already: JSON Lines of `count` objects, without a newline at the end.
 
         For code that encodes by itself, such as pipelines; `payload` is trusted. `timeout` overrides `full_timeout`.
         """
-        return self.__hand_over(self.__receipt_for(is_error, payload, count, key, keys, headers, None), timeout)
+        return self.__hand_over(self.__receipt_for(is_error, payload, count, key, keys, headers, message_ids), timeout)
 
     async def aproduce(
         self,
@@ -219,7 +229,7 @@ class BaseProducer(ABC):
         payload = encode(message)
         receipt = Receipt(self.__origin, bool(is_error), payload, 1, len(payload), key, self.__monotonic())
         if key is not None or headers is not None or message_id is not None:
-            _add_details(receipt, key, headers, None if message_id is None else [message_id])
+            add_details(receipt, key, headers, None if message_id is None else [message_id])
         if not self.__started:
             self.start()
         await self.__queue.aput(receipt)
@@ -233,6 +243,9 @@ class BaseProducer(ABC):
             if self.__started or self.__engine.closing:
                 return
             drain_at_exit()
+            if isinstance(self.__queue, SpooledQueue | SpillingQueue):
+                self.__tell_recovery(self.__queue.open())
+            self.__look_after_dead_letters()
             thread = threading.Thread(target=self._worker, name=f"standpipe-{self.config.name}", daemon=True)
             thread.start()  # raises if the machine has no more threads; then nothing has been accepted yet
             self.__thread = thread
@@ -283,9 +296,34 @@ class BaseProducer(ABC):
             if self.__final is not None:
                 return self.__final
             messages, sending = self.__engine.abandon()
+            if isinstance(self.__queue, SpooledQueue | SpillingQueue):
+                self.__queue.close_spool()
+            if isinstance(self.__dead_letters, SqliteDeadLetters):
+                self.__dead_letters.close()
             self.__final = self.__report(messages, sending)
         self.__tell(self.__final)  # without the lock: a log handler may be feeding this very producer
         return self.__final
+
+    def __tell_recovery(self, recovery: Recovery) -> None:
+        if recovery.backlog:
+            text = "%d message(s) from before the restart wait in the spool; %d of them may have been sent already"
+            self.__engine.journal.info(text, recovery.backlog, recovery.in_flight)
+
+    def __look_after_dead_letters(self) -> None:
+        """What is too old goes, and damage is told before the first message depends on the store."""
+        store = self.__dead_letters
+        if isinstance(store, SqliteDeadLetters):
+            try:
+                store.sweep()
+            except (StandpipeError, OSError) as error:
+                text = "dead letters cannot be stored, rejected messages will wait until they can (%s); see `state_dir` and `dead_letters`"
+                self.__engine.journal.warning(text, error)
+
+    def keep_state_in(self, folder: Path) -> None:
+        """The folder for the spool, unless the configuration names a path, and for dead letters, unless it says `memory`;
+        before `start`. Default: the XDG state folder for a spool, none for dead letters."""
+        self.__state_dir = folder
+        self.__dead_letters = self.__engine.dead_letters = self.__make_dead_letters()
 
     def __tell(self, report: ShutdownReport) -> None:
         journal = self.__engine.journal
@@ -293,21 +331,23 @@ class BaseProducer(ABC):
             journal.warning("the worker is still busy in a call to the destination; it is left behind and sends nothing more")
         tell = journal.warning if report.undelivered else journal.info
         tell(
-            "shut down: %d delivered, %d dead-lettered, %d dropped, %d undelivered",
+            "shut down: %d delivered, %d dead-lettered, %d dropped, %d " + ("kept in the spool" if self.__queue.keeps else "undelivered"),
             report.delivered,
             report.dead_lettered,
             report.dropped,
-            report.undelivered,
+            report.spooled or report.undelivered,
         )
 
     def __report(self, messages: Iterable[Any], sending: int = 0) -> ShutdownReport:
-        now = self.statistics()
+        now, handed = self.statistics(), tuple(messages)
+        handed_back = len(handed)
         return ShutdownReport(
             delivered=now.delivered,
             dead_lettered=now.dead_lettered,
-            undelivered=now.pending,
+            spooled=now.pending - handed_back if self.__queue.keeps else 0,
+            undelivered=handed_back if self.__queue.keeps else now.pending,
             dropped=now.dropped,
-            messages=tuple(messages),
+            messages=handed,
             possible_duplicates=sending,
         )
 
@@ -350,8 +390,10 @@ class BaseProducer(ABC):
         return self.__final is not None
 
     def statistics(self) -> ProducerStatistics:
-        """A consistent snapshot of the counters."""
-        return self.__engine.statistics()
+        """A consistent snapshot of the counters. While the disk refuses a spool's messages, `last_error` says so."""
+        now = self.__engine.statistics()
+        trouble = self.__queue.trouble if isinstance(self.__queue, SpooledQueue) else None
+        return now if trouble is None else replace(now, last_error=f"spool: {trouble}")
 
     def when_room(self, watcher: Callable[[], None]) -> None:
         """Call `watcher` once, soon after there is room in the queue again, or on shutdown. It must only wake somebody up."""
@@ -359,7 +401,7 @@ class BaseProducer(ABC):
 
     def has_room(self, count: int, size: int) -> bool:
         """Whether `count` messages of `size` bytes together would be taken without waiting now."""
-        return self.__queue.closed or self.config.queue.on_full.startswith("drop") or self.__queue.fits(count, size)
+        return self.__queue.closed or self.config.queue.on_full.startswith("drop") or self.__queue.takes(count, size)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.config.name!r}>"
@@ -396,37 +438,53 @@ class BaseProducer(ABC):
         # 80 random bits for this producer in this process, then a counter: unique across machines, whatever the clocks say.
         self.__origin = Origin(config.name, os.urandom(10).hex(), clock)
         limits = QueueLimits(config.queue.max_messages, config.queue.max_bytes, config.queue.on_full, config.queue.full_timeout)
-        self.__queue = MemoryQueue(config.name, limits, clock)
+        self.__queue = self.__make_queue(limits)
         self.__queue.is_worker = self.__origin.is_worker
+        self.__origin.watched = set() if self.__queue.keeps else None
         self.__put = self.__queue.put
-        given = self.__given_dead_letters
-        self.__dead_letters = given if given is not None else MemoryDeadLetters()
+        self.__dead_letters = self.__make_dead_letters()
         journal = Journal(config.name, clock, tuple(secrets_in(config)))
-        self.__engine = Engine(self.__settings(), self.__queue, self.__dead_letters, self.__origin, clock, self.__jitter, journal)
+        self.__engine = Engine(
+            settings_of(self.config, self.__style, self.atomic_batches, self.destination),
+            self.__queue,
+            self.__dead_letters,
+            self.__origin,
+            clock,
+            self.__jitter,
+            journal,
+        )
         self.__driver = self.__make_driver()
 
-    def __settings(self) -> Settings:
-        config = self.config
-        retry = RetryPolicy(config.max_retries, config.retry.initial, config.retry.factor, config.retry.max, config.reconnect_wait)
-        in_batches = self.__style.batch
-        # What has been taken from the queue cannot be dropped, expire or be slowed down any more: then one at a time.
-        careful = config.queue.on_full == "drop_oldest" or config.deadline is not None or config.rate_limit is not None
-        prefetch = 1 if careful or self.__style.asynchronous else PREFETCH
-        # A batch in which a message may arrive although an earlier one did not cannot keep a total order.
-        alone = config.ordering == "fifo" and not self.atomic_batches
-        return Settings(
-            name=config.name,
-            destination=self.destination,
-            retry=retry,
-            ordering=config.ordering,
-            max_resets=config.max_resets,
-            deadline=config.deadline,
-            batch_messages=prefetch if not in_batches else 1 if alone else config.batch.max_messages,
-            batch_bytes=config.batch.max_bytes,
-            linger=config.batch.linger if in_batches else 0.0,
-            rate_limit=config.rate_limit,
-            exclusive=self.__style.asynchronous or (in_batches and not self.atomic_batches),
-        )
+    def __make_queue(self, limits: QueueLimits) -> MemoryQueue:
+        queue = self.config.queue
+        if isinstance(queue, SpoolConfig):
+            return SpooledQueue(self.config.name, limits, self.__clock, self.__make_spool, self.__origin, queue)
+        if queue.on_full == "spill":
+            make = partial(self.__make_spill, queue)
+            return SpillingQueue(self.config.name, limits, self.__clock, make, self.__origin, queue.spill_max_bytes)
+        return MemoryQueue(self.config.name, limits, self.__clock)
+
+    def __make_dead_letters(self) -> DeadLetters:
+        given = self.__given_dead_letters
+        return given if given is not None else make_dead_letters(self.config.dead_letters, self.name, self.__state_dir, self.__clock)
+
+    def __make_spool(self, lock: threading.RLock) -> Spool:
+        config = self.config.queue
+        folder = self.__spool_folder(config.path if isinstance(config, SpoolConfig) else None)
+        size = config.segment_bytes if isinstance(config, SpoolConfig) else SEGMENT_BYTES
+        careful = isinstance(config, SpoolConfig) and config.durability == "synced"
+        return Spool(self._spool_files(folder), lock, segment_bytes=size, careful=careful, name=self.config.name)
+
+    def __make_spill(self, config: QueueConfig, lock: threading.RLock, part: str) -> Spool:
+        folder = self.__spool_folder(config.path) / part
+        return Spool(self._spool_files(folder), lock, careful=part == "left", name=f"{self.config.name} ({part})")
+
+    def __spool_folder(self, given: str | None) -> Path:
+        return Path(given) if given is not None else (self.__state_dir or default_state_dir()) / "spool" / self.config.name
+
+    def _spool_files(self, folder: Path) -> FileSystem:
+        """The file system that the spool is on: tests put one in its place that fails."""
+        return RealFileSystem(folder)
 
     def __make_driver(self) -> Worker | AsyncWorker:
         transport = Transport(
@@ -457,7 +515,7 @@ class BaseProducer(ABC):
             raise EncodingError(f"{len(message_ids)} message ids for {count} messages; give one per message")
         receipt = Receipt(self.__origin, is_error, payload, count, len(payload), key if keys is None else keys, self.__monotonic())
         if key is not None or keys is not None or headers is not None or message_ids is not None:
-            _add_details(receipt, receipt._keys, headers, message_ids)
+            add_details(receipt, receipt._keys, headers, message_ids)
         return receipt
 
     def __hand_over(self, receipt: Receipt, timeout: float | None) -> Receipt:
@@ -469,65 +527,11 @@ class BaseProducer(ABC):
     def _after_fork(self) -> None:
         """In a child process: an empty queue, a connection of its own, a worker on the first `produce`."""
         closed = self.__engine.closing
+        if isinstance(self.__queue, SpooledQueue | SpillingQueue):
+            self.__queue.forget_spool()
         self.__engine.abandoned = True  # if it was the worker itself that forked: here it sends nothing more
         self.__lifecycle = threading.RLock()
         self.__begin()
         if closed:
             self.__engine.stop(self.__monotonic())
             self.__final = self.__report(())
-
-
-class _Style:
-    """Which methods an author wrote."""
-
-    def __init__(self, batch: bool, asynchronous: bool) -> None:
-        self.batch = batch
-        self.asynchronous = asynchronous
-
-
-def _style(producer: type[BaseProducer]) -> _Style:
-    """One message or batches; ordinary functions or coroutines. Raises TypeError for what is neither."""
-    batch = producer._send_batch is not BaseProducer._send_batch
-    if not batch and producer._send is BaseProducer._send:
-        raise TypeError(f"{producer.__name__} has neither _send nor _send_batch; a producer needs one of them")
-    names = ("_connect", "_send_batch" if batch else "_send", "_close")
-    coroutines = [inspect.iscoroutinefunction(getattr(producer, name)) for name in names]
-    if any(coroutines) and not all(coroutines):
-        ordinary = [name for name, is_coroutine in zip(names, coroutines, strict=True) if not is_coroutine]
-        raise TypeError(f"{producer.__name__}: {' and '.join(ordinary)} must be `async def`, as the other methods are")
-    return _Style(batch, all(coroutines))
-
-
-def _add_details(
-    receipt: Receipt,
-    keys: str | Sequence[str | None] | None,
-    headers: Mapping[str, str] | None,
-    ids: Sequence[str] | None,
-) -> None:
-    """What most messages do not have, checked."""
-    for key in keys if isinstance(keys, tuple) else (keys,):
-        if key is not None and not isinstance(key, str):
-            raise EncodingError(f"the key {key!r} is {type(key).__name__}, not text")
-        receipt._size += len(key or "")
-    if headers is not None:
-        for name, value in headers.items():
-            if not isinstance(name, str) or not isinstance(value, str):
-                raise EncodingError(f"the header {name!r}: {value!r} is not text to text")
-            if not (_is_utf8(name) and _is_utf8(value)):
-                raise EncodingError(f"the header {name!r}: {value!r} cannot be encoded as UTF-8")
-            receipt._size += len(name) + len(value)
-        receipt._rest().headers = dict(headers)
-    if ids is not None:
-        for message_id in ids:
-            if not isinstance(message_id, str) or not 0 < len(message_id) <= 200:
-                raise EncodingError(f"the message id {message_id!r} is not a text of 1 to 200 characters")
-            if not _is_utf8(message_id):
-                raise EncodingError(f"the message id {message_id!r} cannot be encoded as UTF-8")
-        receipt._rest().ids = list(ids)
-
-
-def _is_utf8(text: str) -> bool:
-    try:
-        return text.isascii() or bool(text.encode())
-    except UnicodeEncodeError:  # a lone surrogate: no destination could take it, however often it is tried
-        return False

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretBytes, SecretStr, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, SecretBytes, SecretStr, Tag, field_validator, model_validator
 
 from standpipe.core.units import Duration, Size
 
@@ -47,11 +47,83 @@ class QueueConfig(Section):
     type: Literal["memory"] = Field(default="memory", description="where the messages are kept until they are settled")
     max_messages: int = Field(default=100_000, ge=1, description="most messages pending")
     max_bytes: Size = Field(default=64 * 2**20, ge=1, description="most bytes pending")
-    on_full: Literal["block", "raise", "drop_newest", "drop_oldest"] = Field(
-        default="block", description="what happens to a message that finds the queue full; what is dropped is counted"
+    on_full: Literal["block", "raise", "drop_newest", "drop_oldest", "spill"] = Field(
+        default="block",
+        description="what happens to a message that finds the queue full; what is dropped is counted; "
+        "`spill`: it goes to the disk, and so does what is left at shutdown",
     )
     full_timeout: Duration | None = Field(
         default=None, description="with `block`: how long to wait before QueueFull is raised; none: no limit"
+    )
+    path: str | None = Field(
+        default=None, description="with `spill`: folder on the disk; default: `spool/` and the producer's name in the state folder"
+    )
+    spill_max_bytes: Size = Field(default=2**30, ge=1, description="with `spill`: most bytes on the disk; then the caller waits")
+
+
+class SpoolConfig(Section):
+    """A queue on disk: what `produce` accepted survives the process, and is delivered after a restart."""
+
+    type: Literal["spool"] = Field(description="on disk")
+    path: str | None = Field(default=None, description="folder of the spool; default: `spool/` and the producer's name in the state folder")
+    durability: Literal["written", "synced"] = Field(
+        default="written",
+        description="when `produce` returns: `written` - the operating system has it (survives kill -9); "
+        "`synced` - the disk has it (survives a power cut)",
+    )
+    max_bytes: Size = Field(default=2**30, ge=1, description="most bytes pending")
+    segment_bytes: Annotated[Size, Field(ge=2**16, le=2**30)] = Field(
+        default=16 * 2**20, description="size of the files; a file is removed when all of its messages are settled"
+    )
+    sync_interval: Duration = Field(
+        default=1.0, description="with `written`: how often what was written is brought to the disk; a power cut loses at most that much"
+    )
+    on_full: Literal["block", "raise", "drop_newest", "drop_oldest"] = Field(
+        default="block", description="what happens to a message that finds the queue, or the disk, full; what is dropped is counted"
+    )
+    full_timeout: Duration | None = Field(
+        default=None, description="with `block`: how long to wait before QueueFull is raised; none: no limit"
+    )
+
+    @property
+    def max_messages(self) -> int:
+        """A spool is bounded in bytes alone."""
+        return 2**62
+
+
+def _queue_type(value: object) -> str:
+    """A queue without a type is in memory."""
+    kind = value.get("type", "memory") if isinstance(value, dict) else getattr(value, "type", "memory")
+    return kind if isinstance(kind, str) else "memory"
+
+
+AnyQueueConfig = Annotated[
+    Annotated[QueueConfig, Tag("memory")] | Annotated[SpoolConfig, Tag("spool")],
+    Discriminator(
+        _queue_type,
+        custom_error_type="unknown_queue",
+        custom_error_message="there is no such type of queue; there are: memory, spool",
+    ),
+]
+
+
+class DeadLettersConfig(Section):
+    """Where messages that are put aside for good are kept, and how many."""
+
+    type: Literal["sqlite", "memory"] | None = Field(
+        default=None,
+        description="`sqlite`: on disk, in `dead/` and the producer's name in the state folder; `memory`: until the process ends; default: "
+        "`sqlite`, and `memory` for a producer made in Python without a state folder",
+    )
+    max_letters: Annotated[int, Field(ge=1)] | None = Field(
+        default=None, description="most letters kept; default: 100,000 on disk, 10,000 in memory"
+    )
+    max_bytes: Annotated[Size, Field(ge=1)] | None = Field(
+        default=None, description="most bytes kept; default: 1 GiB on disk, 64 MiB in memory"
+    )
+    max_age: Annotated[Duration, Field(gt=0)] | None = Field(default=None, description="longest time a letter is kept; none: for ever")
+    on_full: Literal["drop_oldest", "drop_newest"] = Field(
+        default="drop_oldest", description="which letters go when there are too many; what is dropped is counted"
     )
 
 
@@ -78,7 +150,10 @@ class BaseProducerConfig(Section):
         default="key", description="`key`: messages of one key in order; `fifo`: all in order; `none`: no order"
     )
     batch: BatchConfig = Field(default=BatchConfig(), description="size of the batches, for producers that send batches")
-    queue: QueueConfig = Field(default=QueueConfig(), description="the queue and what happens when it is full")
+    queue: AnyQueueConfig = Field(default=QueueConfig(), description="the queue and what happens when it is full")
+    dead_letters: DeadLettersConfig = Field(
+        default=DeadLettersConfig(), description="where messages that are put aside for good are kept, and how many"
+    )
     rate_limit: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = Field(
         default=None, description="most messages per second; none: no limit"
     )

@@ -27,7 +27,7 @@ def test_every_case_measures_all_its_sides(case: Case, monkeypatch: pytest.Monke
 
     assert report.failure is None
     assert report.rows
-    values = [row.figure.median for row in report.rows if not row.what.endswith("growth")]
+    values = [row.figure.median for row in report.rows if not row.what.endswith("growth") and row.figure.unit != "messages"]
     assert all(math.isfinite(value) and value > 0 for value in values)
     assert any(row.reach is not None for row in report.rows)
 

@@ -1,16 +1,12 @@
 from __future__ import annotations
 
-import sqlite3
-from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from standpipe.app.configuration import read_plan
-from standpipe.app.ledger import Ledger, LedgerRow
 from standpipe.cli import demo_setup
-from standpipe.cli.demo_count import Count, count_independently
-from standpipe.cli.demo_setup import FILES, Scene, count_lines, set_the_scene
+from standpipe.cli.demo_setup import FILES, count_lines, set_the_scene
 from standpipe.cli.exit_codes import CommandFailed
 
 
@@ -44,8 +40,9 @@ def test_the_configuration_left_behind_needs_no_environment(tmp_path: Path) -> N
     assert "${env" not in scene.configuration.read_text(encoding="utf-8")
     plan = read_plan(scene.configuration, {})
     alerts = plan.producers["alerts"][1].model_dump()
-    assert (alerts["path"], alerts["down_after"], alerts["down_for"]) == (scene.alerts, 3.0, 3.0)
-    assert plan.agents["visits"][1].model_dump()["count"] == scene.made_up_lines == 2700
+    assert (alerts["path"], alerts["down_while"]) == (scene.alerts, scene.outage)
+    assert plan.agents["visits"][1].model_dump()["paths"] == [str(scene.visits)]
+    assert {config.queue.type for _, config in plan.producers.values()} == {"spool"}
 
 
 def test_the_configuration_of_the_example_is_valid_as_it_stands() -> None:
@@ -63,29 +60,3 @@ def test_lines_are_counted_also_without_an_end(text: bytes, lines: int, tmp_path
     path = tmp_path / "text"
     path.write_bytes(text)
     assert count_lines(path) == lines
-
-
-@pytest.mark.parametrize(
-    ("archived", "alerts", "delivered", "agrees"),
-    [(8, 2, (8, 2), True), (8, 1, (8, 2), False), (8, 2, (7, 3), False), (9, 2, (9, 2), False), (8, 1, (8, 1), False)],
-)
-def test_the_counts_agree_only_if_every_line_is_found_once_and_the_ledger_says_so(
-    archived: int, alerts: int, delivered: tuple[int, int], agrees: bool
-) -> None:
-    ledger = dict(zip(("archive", "alerts"), delivered, strict=True))
-    assert Count(4, 6, archived, alerts, ledger_read=10, ledger_delivered=ledger).agrees is agrees
-
-
-def test_rows_and_lines_are_counted_in_the_files(tmp_path: Path) -> None:
-    log = tmp_path / "dpkg.log"
-    log.write_text("a\nb\n")
-    scene = Scene(tmp_path, log, True, log_lines=2, seconds=1)
-    with closing(sqlite3.connect(scene.archive)) as database:
-        database.execute("create table messages (id)")
-        database.execute("insert into messages values (1), (2), (3)")
-        database.commit()
-    scene.alerts.write_text("{}\n")
-    ledger = Ledger((LedgerRow("archive", 3, 3, 0, 0, 0), LedgerRow("alerts", 1, 1, 0, 0, 0)))
-    count = count_independently(scene, ledger)
-    assert (count.archived, count.alerts, count.log_lines) == (3, 1, 2)
-    assert not count.agrees, "nothing was read, says the ledger"

@@ -28,6 +28,7 @@ pipelines:
 
 NULL = '{type: "null", name: out}'
 PICKY = '{type: "tests.unit.cli.destinations:Picky", name: out}'
+FORGETFUL = '{type: "tests.unit.cli.destinations:Picky", name: out, dead_letters: {type: memory}}'
 PARSED = "[{parse: {preset: nginx_combined, types: {code: int}}}, {set: {is_error: code >= 500}}]"
 
 
@@ -64,8 +65,8 @@ def test_quiet_says_nothing_when_all_is_well(call: Call, write: Write) -> None:
     assert call("run", "-q") == (0, "", "")
 
 
-def test_dead_letters_are_kept_told_and_make_the_run_fail(call: Call, write: Write, tmp_path: Path) -> None:
-    write(configuration(PICKY, steps=PARSED, count=200))
+def test_dead_letters_in_memory_are_kept_told_and_make_the_run_fail(call: Call, write: Write, tmp_path: Path) -> None:
+    write(configuration(FORGETFUL, steps=PARSED, count=200))
     result = call("run", "-q", "--log-level", "error")
     kept = [json.loads(line) for line in (tmp_path / "state" / "dead-letters.jsonl").read_text().split("\n") if line]
     assert result.code == 1
@@ -78,7 +79,7 @@ def test_dead_letters_are_kept_told_and_make_the_run_fail(call: Call, write: Wri
 
 
 def test_dead_letters_of_the_next_run_are_added(call: Call, write: Write, tmp_path: Path) -> None:
-    write(configuration(PICKY, steps=PARSED, count=200))
+    write(configuration(FORGETFUL, steps=PARSED, count=200))
     call("run", "-q")
     before = (tmp_path / "state" / "dead-letters.jsonl").read_bytes()
     call("run", "-q")
@@ -89,7 +90,7 @@ def test_dead_letters_of_the_next_run_are_added(call: Call, write: Write, tmp_pa
 
 def test_dead_letters_that_cannot_be_kept_are_told(call: Call, write: Write, tmp_path: Path) -> None:
     (tmp_path / "state").write_text("a file where the folder should be")
-    write(configuration(PICKY, steps=PARSED, count=200))
+    write(configuration(FORGETFUL, steps=PARSED, count=200))
     result = call("run", "-q", "--log-level", "error")
     assert result.code == 1
     assert f"dead letters could not be written to {tmp_path}/state (File exists) and are gone" in result.err

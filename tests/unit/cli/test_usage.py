@@ -67,9 +67,9 @@ BAD = {
         "standpipe: standpipe.yaml is not a folder; name another one with --directory"
     ),
     "new producer pager --directory .": "standpipe: . is not empty and stays as it is; name another folder with --directory",
-    "demo --seconds 600": "standpipe: --seconds 600: the demo takes 6 to 45 whole seconds",
+    "demo --seconds 600": "standpipe: --seconds 600: the demo takes 8 to 45 whole seconds",
     "demo --keep .": "standpipe: --keep .: there is something already; name a new folder",
-    "demo --seconds soon": "standpipe: --seconds soon: the demo takes 6 to 45 whole seconds",
+    "demo --seconds soon": "standpipe: --seconds soon: the demo takes 8 to 45 whole seconds",
 }  # fmt: skip
 
 

@@ -168,13 +168,19 @@ def test_expired_messages_free_their_keys(exclusive: bool) -> None:
         for batch in expired:
             run.settled += numbers(batch.slices)
             assert batch.count == count_of(batch.slices)
+            run.schedule.settled(batch)
         assert all(number < run.produced for number in run.settled)
         run.settled.sort()
         survivors = [receipt._accepted_at for receipt, _, _ in run.schedule]
         assert all(accepted_at >= before for accepted_at in survivors)
         kept = set(numbers(run.schedule))
+        last: dict[str, int] = {}
         for _ in range(2000):
             run.now += 10.0
+            for number in sorted(number for batch in run.under_way for number in numbers(batch.slices)):
+                key = run.keys[number]
+                assert key is None or last.get(key, -1) < number, "an expired message freed a key that was not its own"
+                last[key or ""] = number
             for batch in run.under_way:
                 run.schedule.settled(batch)
                 kept -= set(numbers(batch.slices))

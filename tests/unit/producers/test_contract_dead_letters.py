@@ -266,7 +266,7 @@ def test_the_receipt_of_several_messages_has_the_gravest_of_their_states() -> No
     receipt = producer.produce_many(False, [{"n": n} for n in range(5)])
     drive(producer)
     assert receipt.state is State.DEAD_LETTERED
-    assert receipt.counts == {"queued": 0, "delivered": 4, "dead_lettered": 1, "dropped": 0, "undelivered": 0}
+    assert receipt.counts == {"queued": 0, "stored": 0, "delivered": 4, "dead_lettered": 1, "dropped": 0, "undelivered": 0}
     assert isinstance(receipt.error, Reject)
     assert repr(receipt).startswith("<Receipt 5 messages from ")
 

@@ -199,7 +199,7 @@ def test_drop_oldest_drops_the_untaken_rest_of_a_produce_many_and_its_receipt_te
     receipts = [producer.produce_many(False, [{"n": n} for n in range(10)])]
     producer.on_send = lambda message: receipts.append(producer.produce(False, {"n": 99})) if message["n"] == 0 else None
     drive(producer)
-    assert receipts[0].counts == {"queued": 0, "delivered": 4, "dead_lettered": 0, "dropped": 6, "undelivered": 0}
+    assert receipts[0].counts == {"queued": 0, "stored": 0, "delivered": 4, "dead_lettered": 0, "dropped": 6, "undelivered": 0}
     assert receipts[0].state is State.DROPPED
     assert numbers(producer.sent) == [0, 1, 2, 3, 99]
 

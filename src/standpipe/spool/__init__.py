@@ -1,0 +1,1 @@
+"""Bytes that survive: record format, segments, positions, recovery, and durable dead letters."""

@@ -1,0 +1,79 @@
+"""One segment: a file of records, written front to back, removed as a whole."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from standpipe.spool.files import MappedFile
+from standpipe.spool.format import HEADER_BYTES, Damage, End, Record, scan
+
+SUFFIX: Final = ".seg"
+CORRUPT_SUFFIX: Final = ".corrupt"
+TEMPORARY_SUFFIX: Final = ".tmp"
+
+
+def segment_name(number: int) -> str:
+    """The file name of a segment: sorts in the order of writing."""
+    return f"{number:016x}{SUFFIX}"
+
+
+def segment_number(name: str) -> int | None:
+    """The number in a file name, or None if it is not one of a segment."""
+    stem = name.removesuffix(SUFFIX)
+    if len(stem) != 16 or stem + SUFFIX != name or stem.strip("0123456789abcdef"):
+        return None
+    return int(stem, 16)
+
+
+def number_used(name: str) -> int | None:
+    """The segment number in the name of a segment, or of what was set aside or left over of one; it is not given out again."""
+    return segment_number(name[: 16 + len(SUFFIX)])
+
+
+class Segment:
+    """A segment that is being written or has been.
+
+    `stop` is the number after its last message, as far as it is known: what stands behind it in the file is not believed.
+    `skipped`: so many numbers before `first` belong to no message. `adjacent`: the next segment was made right after this one.
+    """
+
+    __slots__ = ("adjacent", "buffer", "file", "first", "loaded", "name", "number", "prefix", "sealed", "size", "skipped", "stop", "used")
+
+    def __init__(self, number: int, first: int, prefix: str, size: int, skipped: int = 0) -> None:
+        self.number = number
+        self.name = segment_name(number)
+        self.first = first
+        self.prefix = prefix
+        self.skipped = skipped
+        self.stop = first
+        self.size = size
+        self.used = HEADER_BYTES  # while it is written: where the next record goes
+        self.sealed = True
+        self.adjacent = True
+        self.file: MappedFile | None = None  # while it is written, and until it has been synced
+        self.buffer = memoryview(b"")
+        self.loaded = False  # whether `buffer` holds its bytes
+
+    def items(self, offset: int, merge: range | None = None) -> Iterator[tuple[int, Record | Damage | End]]:
+        """What stands in it from `offset` on, each with the offset behind it, as `scan` finds it. It must be loaded."""
+        return scan(self.buffer, offset, len(self.buffer) if self.sealed else self.used, self.first, merge)
+
+    def load(self, data: bytes) -> None:
+        """Hold the bytes of the file, for reading."""
+        self.buffer = memoryview(data)
+        self.loaded = True
+
+    def unload(self) -> None:
+        """Let go of the bytes that `load` was given; what is being written stays."""
+        if self.loaded:
+            self.buffer = memoryview(b"")
+            self.loaded = False
+
+    def shut(self) -> None:
+        """Let go of the bytes, and of the file."""
+        self.buffer = memoryview(b"")
+        self.loaded = False
+        if self.file is not None:
+            self.file.close()
+            self.file = None

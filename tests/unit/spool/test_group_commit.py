@@ -1,0 +1,171 @@
+"""Callers that wait for the disk share what it costs, and nobody waits in vain."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Callable
+
+import pytest
+
+from standpipe.spool.group_commit import GroupCommit
+
+WITHIN = 20.0
+
+
+class Log:
+    """Numbers that are written, and a disk that brings them to safety when it is allowed to."""
+
+    def __init__(self) -> None:
+        self.group = GroupCommit(lambda: self.durable, self.sync)
+        self.written = 0
+        self.durable = 0
+        self.syncs = 0
+        self.may_sync = threading.Event()
+        self.may_sync.set()
+        self.syncing = threading.Event()
+        self.fails = False
+        self.during: Callable[[], None] = lambda: None
+        self._lock = threading.Lock()
+
+    def sync(self) -> None:
+        stop = self.written
+        self.syncs += 1
+        self.syncing.set()
+        assert self.may_sync.wait(WITHIN)
+        self.during()
+        if self.fails:
+            raise OSError("the disk is gone")
+        self.durable = max(self.durable, stop)
+
+    def write(self) -> int:
+        with self._lock:
+            self.written += 1
+            return self.written
+
+    def put(self) -> None:
+        number = self.write()
+        self.group.commit(number)
+        assert self.durable >= number
+
+    def callers(self, count: int, errors: list[BaseException] | None = None) -> list[threading.Thread]:
+        def call() -> None:
+            try:
+                self.put()
+            except OSError as error:
+                if errors is None:
+                    raise
+                errors.append(error)
+
+        threads = [threading.Thread(target=call) for _ in range(count)]
+        for thread in threads:
+            thread.start()
+        return threads
+
+    def wait_until_waiting(self, count: int) -> None:
+        until = time.monotonic() + WITHIN
+        while len(self.group._waiting) < count:
+            assert time.monotonic() < until, f"{len(self.group._waiting)} wait instead of {count}"
+            time.sleep(0.0005)
+
+
+def join(threads: list[threading.Thread]) -> None:
+    for thread in threads:
+        thread.join(WITHIN)
+    assert not any(thread.is_alive() for thread in threads), "somebody waits in vain"
+
+
+def test_all_who_come_during_a_sync_share_the_next_one() -> None:
+    log = Log()
+    log.may_sync.clear()
+    first = log.callers(1)
+    assert log.syncing.wait(WITHIN)
+    others = log.callers(7)
+    log.wait_until_waiting(7)
+
+    log.may_sync.set()
+
+    join(first + others)
+    assert log.syncs == 2
+
+
+def test_what_is_on_the_disk_already_is_not_synced_again() -> None:
+    log = Log()
+    log.put()
+
+    log.group.commit(1)
+
+    assert log.syncs == 1
+
+
+def test_a_failed_sync_is_told_to_each_caller_after_a_try_of_its_own() -> None:
+    log = Log()
+    log.fails = True
+    errors: list[BaseException] = []
+    log.may_sync.clear()
+    first = log.callers(1, errors)
+    assert log.syncing.wait(WITHIN)
+    others = log.callers(3, errors)
+    log.wait_until_waiting(3)
+
+    log.may_sync.set()
+
+    join(first + others)
+    assert len(errors) == 4
+    assert log.syncs == 4
+
+
+def test_a_caller_that_interrupts_its_own_sync_does_not_wait_for_itself() -> None:
+    log = Log()
+
+    def handler() -> None:
+        log.during = lambda: None
+        log.put()
+
+    log.during = handler
+    caller = threading.Thread(target=log.put)
+    caller.start()
+
+    join([caller])
+    assert log.durable == 2
+
+
+def test_when_the_one_to_lead_next_is_interrupted_another_leads(monkeypatch: pytest.MonkeyPatch) -> None:
+    log = Log()
+    log.may_sync.clear()
+    leader = log.callers(1)
+    assert log.syncing.wait(WITHIN)
+    behind: list[threading.Thread] = []
+
+    def interrupt() -> None:
+        log.wait_until_waiting(1)
+        behind.extend(log.callers(1))
+        log.wait_until_waiting(2)
+        signal.pthread_kill(main, signal.SIGINT)
+
+    main = threading.get_ident()
+    helper = threading.Thread(target=interrupt)
+    helper.start()
+    with pytest.raises(KeyboardInterrupt):
+        log.put()
+    log.may_sync.set()
+
+    join([helper, *leader, *behind])
+    assert log.durable == 3
+
+
+def test_many_callers_at_once_are_all_served() -> None:
+    log = Log()
+
+    def call() -> None:
+        for _ in range(300):
+            log.put()
+
+    threads = [threading.Thread(target=call) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+
+    join(threads)
+    assert log.durable == 2400
+    assert log.group._waiting == {}
