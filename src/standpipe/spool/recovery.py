@@ -11,7 +11,7 @@ from hashlib import blake2b
 
 from standpipe.spool.errors import SpoolTooNew
 from standpipe.spool.files import FileSystem
-from standpipe.spool.format import HEADER_BYTES, NUMBER_MAX, VERSION, Damage, End, Header, Record, decode_header, scan
+from standpipe.spool.format import HEADER_BYTES, NUMBER_MAX, PREAMBLE_BYTES, VERSION, Damage, End, Header, Record, decode_header, scan
 from standpipe.spool.positions import SETTLED, SNAPSHOT, Positions
 from standpipe.spool.segment import CORRUPT_SUFFIX, TEMPORARY_SUFFIX, Segment, number_used, segment_number
 
@@ -46,6 +46,7 @@ class Finder:
         self._name = name
         self._names: list[str] = []
         self._headless: list[str] = []
+        self._unused: list[str] = []
         self._foreign: list[str] = []
         self._told: dict[tuple[int, int], bool] = {}  # the places of damage, and whether the bytes are kept
 
@@ -68,7 +69,8 @@ class Finder:
         return segments
 
     def _look_at(self, name: str, number: int) -> Segment | None:
-        header = decode_header(self._files.head(name, HEADER_BYTES))
+        start = self._files.head(name, HEADER_BYTES + PREAMBLE_BYTES)
+        header = decode_header(start[:HEADER_BYTES])
         if header is None:
             self._headless.append(name)
             return None
@@ -76,6 +78,11 @@ class Finder:
             raise SpoolTooNew(f"{self._name}: {name} is of version {header.version}, this Standpipe knows {VERSION}; nothing was touched")
         if header.segment != number:
             self._foreign.append(f"{name} says that it is segment {header.segment:x}; it is left alone and not read")
+            return None
+        if not start[HEADER_BYTES:].strip(b"\0") and not self._files.read(name)[HEADER_BYTES:].strip(b"\0"):
+            # Made, and never used: the process ended, or something else failed and it could not be removed. Then what follows
+            # was written to the segment before; that must not be taken to end where this one begins.
+            self._unused.append(name)
             return None
         return Segment(number, header.first, header.prefix, self._files.size(name), min(header.skipped, header.first))
 
@@ -87,6 +94,8 @@ class Finder:
             stem = name.removesuffix(TEMPORARY_SUFFIX)
             if stem != name and (stem == SNAPSHOT or number_used(name) is not None):
                 self._files.remove(name)
+        for name in self._unused:
+            self._files.remove(name)
         segments = [self._without_header(name) for name in self._headless]
         return [segment for segment in segments if segment is not None]
 
