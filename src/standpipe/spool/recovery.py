@@ -69,8 +69,7 @@ class Finder:
         return segments
 
     def _look_at(self, name: str, number: int) -> Segment | None:
-        start = self._files.head(name, HEADER_BYTES + PREAMBLE_BYTES)
-        header = decode_header(start[:HEADER_BYTES])
+        header = decode_header(self._files.head(name, HEADER_BYTES))
         if header is None:
             self._headless.append(name)
             return None
@@ -79,9 +78,7 @@ class Finder:
         if header.segment != number:
             self._foreign.append(f"{name} says that it is segment {header.segment:x}; it is left alone and not read")
             return None
-        if not start[HEADER_BYTES:].strip(b"\0") and not self._files.read(name)[HEADER_BYTES:].strip(b"\0"):
-            # Made, and never used: the process ended, or something else failed and it could not be removed. Then what follows
-            # was written to the segment before; that must not be taken to end where this one begins.
+        if never_used(self._files, name):
             self._unused.append(name)
             return None
         return Segment(number, header.first, header.prefix, self._files.size(name), min(header.skipped, header.first))
@@ -240,3 +237,12 @@ def reconstructed(number: int, data: bytes) -> Header | None:
                 VERSION, number, item.first - min(item.skipped, item.first), blake2b(data[HEADER_BYTES:behind], digest_size=10).hexdigest()
             )
     return None
+
+
+def never_used(files: FileSystem, name: str) -> bool:
+    """Whether a segment has a header and nothing else: the process ended then, or making it failed and it could not be removed.
+
+    In that case what followed was written to the segment before, which must not be taken to end where this one begins.
+    """
+    start = files.head(name, HEADER_BYTES + PREAMBLE_BYTES)
+    return not start[HEADER_BYTES:].strip(b"\0") and not files.read(name)[HEADER_BYTES:].strip(b"\0")
