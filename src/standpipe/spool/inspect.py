@@ -21,7 +21,7 @@ from standpipe.spool.intervals import Intervals
 from standpipe.spool.log import LOCK_NAME
 from standpipe.spool.owner import owner_of
 from standpipe.spool.positions import JOURNAL, SNAPSHOT, Positions
-from standpipe.spool.recovery import reconstructed
+from standpipe.spool.recovery import never_used, reconstructed
 from standpipe.spool.segment import CORRUPT_SUFFIX, TEMPORARY_SUFFIX, Segment, segment_name, segment_number
 
 LOOKS: Final = 5
@@ -107,12 +107,15 @@ class Survey:
             header = decode_header(head)
             if header is None:
                 return self._headless(name, number, self._files.read(name))
+            unused = never_used(self._files, name)
         except FileNotFoundError:
             return None
         if header.version > VERSION:
             raise SpoolTooNew(f"{name} is of version {header.version}, this Standpipe knows {VERSION}; use the newer one")
         if header.segment != number:
             self._tell("foreign", name, f"it says that it is {segment_name(header.segment)}, and is not read")
+            return None
+        if unused:
             return None
         if head[:HEADER_COPY_BYTES] != head[HEADER_COPY_BYTES:]:
             self._tell("header", name, "one copy of the header is damaged; the other one is used", 0, HEADER_COPY_BYTES)

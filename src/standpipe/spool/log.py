@@ -244,10 +244,8 @@ class Spool:
         if segment.file is None:
             return
         segment.shut()
-        try:
-            self._files.remove(name)
-        except OSError as error:
-            self._disk.refuses(error)
+        self._to_remove.append(name)
+        self._remove_files()
 
     def _seal(self) -> None:
         """End the current segment. It goes to the disk with the next sync, before what follows it."""
@@ -365,6 +363,8 @@ class Spool:
         except (OSError, SpoolError, SpoolFull) as error:
             if isinstance(error, OSError):
                 self._disk.refuses(error)
+            with suppress(OSError):  # what is written on to the old ones would not be found beside it
+                self._files.rename(segment.name, temporary)
             self._undo(segment, temporary)
             raise
         self._disk.syncs += 1

@@ -11,7 +11,7 @@ from hashlib import blake2b
 
 from standpipe.spool.errors import SpoolTooNew
 from standpipe.spool.files import FileSystem
-from standpipe.spool.format import HEADER_BYTES, NUMBER_MAX, VERSION, Damage, End, Header, Record, decode_header, scan
+from standpipe.spool.format import HEADER_BYTES, NUMBER_MAX, PREAMBLE_BYTES, VERSION, Damage, End, Header, Record, decode_header, scan
 from standpipe.spool.positions import SETTLED, SNAPSHOT, Positions
 from standpipe.spool.segment import CORRUPT_SUFFIX, TEMPORARY_SUFFIX, Segment, number_used, segment_number
 
@@ -46,6 +46,7 @@ class Finder:
         self._name = name
         self._names: list[str] = []
         self._headless: list[str] = []
+        self._unused: list[str] = []
         self._foreign: list[str] = []
         self._told: dict[tuple[int, int], bool] = {}  # the places of damage, and whether the bytes are kept
 
@@ -77,6 +78,9 @@ class Finder:
         if header.segment != number:
             self._foreign.append(f"{name} says that it is segment {header.segment:x}; it is left alone and not read")
             return None
+        if never_used(self._files, name):
+            self._unused.append(name)
+            return None
         return Segment(number, header.first, header.prefix, self._files.size(name), min(header.skipped, header.first))
 
     def tidy(self) -> list[Segment]:
@@ -87,6 +91,8 @@ class Finder:
             stem = name.removesuffix(TEMPORARY_SUFFIX)
             if stem != name and (stem == SNAPSHOT or number_used(name) is not None):
                 self._files.remove(name)
+        for name in self._unused:
+            self._files.remove(name)
         segments = [self._without_header(name) for name in self._headless]
         return [segment for segment in segments if segment is not None]
 
@@ -231,3 +237,12 @@ def reconstructed(number: int, data: bytes) -> Header | None:
                 VERSION, number, item.first - min(item.skipped, item.first), blake2b(data[HEADER_BYTES:behind], digest_size=10).hexdigest()
             )
     return None
+
+
+def never_used(files: FileSystem, name: str) -> bool:
+    """Whether a segment has a header and nothing else: the process ended then, or making it failed and it could not be removed.
+
+    In that case what followed was written to the segment before, which must not be taken to end where this one begins.
+    """
+    start = files.head(name, HEADER_BYTES + PREAMBLE_BYTES)
+    return not start[HEADER_BYTES:].strip(b"\0") and not files.read(name)[HEADER_BYTES:].strip(b"\0")

@@ -140,6 +140,35 @@ def test_segment_that_cannot_be_made_takes_no_room() -> None:
     assert [name for name in files.names() if name.endswith(".seg")] == []
 
 
+@pytest.mark.parametrize("end", ["kill", "crash"])
+@pytest.mark.parametrize("fails", ["sync", "sync_folder"])
+def test_segment_that_can_be_neither_made_nor_removed_cuts_nothing_off(fails: str, end: str) -> None:
+    for seed in range(10):
+        files = CrashingFileSystem(seed)
+        spool = opened(files, 1000)
+        put(spool, b"1")
+        files.fail(fails)
+        files.fail("remove")
+        with pytest.raises(SpoolError):
+            put(spool, b"x" * 2000)
+        put(spool, b"2")
+        spool.sync()
+        assert payloads(opened(files.kill() if end == "kill" else files.crash())) == [b"1", b"2"]
+
+
+def test_segment_written_again_in_vain_cuts_nothing_off() -> None:
+    files = CrashingFileSystem(evicts=False)
+    spool = opened(files)
+    put(spool, b"1")
+    files.fail("sync", name="0000000000000000.seg")
+    files.fail("sync_folder", times=None)
+    files.fail("remove")
+    with pytest.raises(SpoolError):
+        spool.sync()
+    put(spool, b"2")
+    assert payloads(opened(files.kill())) == [b"1", b"2"]
+
+
 def test_segment_settled_while_it_was_written_goes_with_the_next() -> None:
     files = CrashingFileSystem()
     spool = opened(files, 1000)
