@@ -1,23 +1,14 @@
-"""A destination that fails in every way, and producers of each style for it."""
+"""A destination that fails in every way."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any
 
 from standpipe.core.errors import Disconnected, NotSent, Reject, RetryAfter
-from standpipe.core.outcome import Outcome
-from standpipe.delivery.receipt import Receipt
-from standpipe.producers.base import BaseProducer, BaseProducerConfig, Batch
-from standpipe.spool.files import FileSystem
-from standpipe.testing.crashing_files import Stopped
 from tests.simulation.plan import draw
 
-if TYPE_CHECKING:
-    from tests.simulation.process import Process
-
-UNCERTAIN = ("fail", "lost", "gone", "exit", "down", "half")
+UNCERTAIN = ("fail", "lost", "gone", "exit", "down", "half", "cancelled")
 """After these a message may have arrived, as far as the engine can know."""
 
 
@@ -30,6 +21,15 @@ class Fault:
     share: float
     value: float
     index: int
+
+
+@dataclass(frozen=True, slots=True)
+class Fate:
+    """What becomes of one attempt; `slow`: seconds that it takes before that."""
+
+    what: str
+    value: float = 0.0
+    slow: float = 0.0
 
 
 class Destination:
@@ -49,20 +49,14 @@ class Destination:
         self.healed = True
         self.dies_at = None
 
-    def connect(self, process: Process) -> None:
-        """A connection, if it can be had."""
+    def connect(self, now: float) -> Fate:
+        """Whether a connection can be had: ok, or down."""
         self._connects += 1
-        for fault in self._active(process.now, 0, self._connects):
-            if fault.what == "slow":
-                process.spend(fault.value)
-            elif fault.what == "down":
-                process.tell("cannot connect")
-                raise ConnectionRefusedError("down")
-        process.tell("connected")
+        return self._fate(now, 0, self._connects, ("down",))
 
-    def whole(self, process: Process, numbers: list[int]) -> str | None:
+    def whole(self, now: float, numbers: list[int]) -> str | None:
         """What becomes of a batch as a whole, if anything."""
-        for fault in self._active(process.now, numbers[0], self._tries.get(numbers[0], 0) + 1):
+        for fault in self._active(now, numbers[0], self._tries.get(numbers[0], 0) + 1):
             if fault.what in ("half", "garbage") or (fault.what == "reject all" and fault.share == 1.0):
                 return fault.what
         return None
@@ -71,21 +65,37 @@ class Destination:
         """An attempt that is not asked about."""
         self._tries[number] = self._tries.get(number, 0) + 1
 
-    def fate(self, process: Process, content: dict[str, Any]) -> tuple[str, float]:
+    def fate(self, now: float, content: dict[str, Any]) -> Fate:
         """What becomes of an attempt to send one message."""
         number = content["n"]
         self.tried(number)
-        for fault in self._active(process.now, number, self._tries[number]):
-            if fault.what == "slow":
-                process.spend(fault.value)
-            elif fault.what not in ("half", "garbage"):
-                return fault.what, fault.value
+        fate = self._fate(now, number, self._tries[number], None)
         poison = content.get("poison")
-        if poison == "reject":
-            return "reject", 0.0
-        if poison == "raise" and not self.healed:
-            return "fail", 0.0
-        return "ok", 0.0
+        if fate.what == "ok" and (poison == "reject" or (poison == "raise" and not self.healed)):
+            return Fate("reject" if poison == "reject" else "fail", 0.0, fate.slow)
+        return fate
+
+    def _fate(self, now: float, number: int, attempt: int, among: tuple[str, ...] | None) -> Fate:
+        slow = 0.0
+        for fault in self._active(now, number, attempt):
+            if fault.what == "slow":
+                slow += fault.value
+            elif fault.what in among if among is not None else fault.what not in ("half", "garbage", "blocked"):
+                return Fate(fault.what, fault.value, slow)
+        return Fate("ok", 0.0, slow)
+
+    def tries(self, number: int) -> int:
+        """How often a message was tried."""
+        return self._tries.get(number, 0)
+
+    def blocked(self, now: float) -> bool:
+        """Whether it asks to be sent nothing."""
+        return any(fault.what == "blocked" and fault.until > now for fault in self.faults)
+
+    def latency(self, number: int, way: int) -> float:
+        """Seconds that a message takes to get there, or its answer to come back."""
+        share = self.luck(number, self._tries.get(number, 0), way)
+        return 0.0 if share < 0.5 else 0.02 if share < 0.8 else 0.02 if self.healed else 0.4 if share < 0.95 else 3.0
 
     def strikes(self) -> bool:
         """Whether the process dies at this message."""
@@ -121,130 +131,3 @@ def error_of(what: str, value: float) -> BaseException:
         "reject all": Reject("never"),
     }
     return errors[what]
-
-
-class Single(BaseProducer):
-    """One message at a time, in the test's own thread."""
-
-    def __init__(self, process: Process, config: BaseProducerConfig) -> None:
-        self.process = process
-        world = process.world
-        super().__init__(config, clock=world.clock, dead_letters=world.letters, jitter=world.jitter)
-
-    def start(self) -> None:
-        """The simulation runs the worker."""
-
-    def produce_encoded(self, is_error: bool, payload: bytes, count: int, **details: Any) -> Receipt:
-        """As every producer, and the oracle is told."""
-        receipt = super().produce_encoded(is_error, payload, count, **details)
-        self.process.fed(receipt, payload)
-        return receipt
-
-    def _spool_files(self, folder: Path) -> FileSystem:
-        return self.process.disk
-
-    def _connect(self) -> None:
-        self.process.alive()
-        with self.process.sending():
-            self.process.world.destination.connect(self.process)
-
-    def _send(self, is_error: bool, message: dict[str, Any]) -> None:
-        process = self.process
-        process.alive()
-        with process.sending():
-            error = self.meet(message, is_error, None)
-            process.alive()
-            if error is not None:
-                raise error
-            process.confirmed([message["n"]])
-
-    def _close(self) -> None:
-        self.process.tell("closed")
-
-    def meet(self, content: dict[str, Any], bad: bool, message_id: str | None) -> BaseException | None:
-        """One message at the destination: None, or what is the matter."""
-        process, destination, number = self.process, self.process.world.destination, content["n"]
-        what, value = destination.fate(process, content)
-        process.alive()
-        strikes = destination.strikes()
-        if strikes and destination.luck(number, 1) < 0.5:
-            process.killed("while it sends, before it arrived")
-        if what in ("ok", "lost") or (what == "gone" and destination.luck(number, 2) < 0.5):
-            process.arrived(content, bad, message_id)
-        if strikes and not process.dead:
-            process.killed("while it sends, after it arrived")
-        process.failed(number, what)
-        return None if what == "ok" else error_of(what, value)
-
-
-class Several(Single):
-    """Batches, in which each message has a fate of its own; some fail as a whole."""
-
-    def _send_batch(self, batch: Batch) -> Any:
-        process = self.process
-        process.alive()
-        process.next_batch()
-        with process.sending():
-            self._as_produced(batch)
-            contents, ids, flags = batch.contents(), batch.ids(), batch.is_errors()
-            self._whole(contents, ids, flags)
-            results = self._results(contents, ids, flags, batch.keys())
-            process.alive()
-            process.confirmed([content["n"] for content, result in zip(contents, results, strict=True) if result is Outcome.DELIVERED])
-            return results
-
-    def _as_produced(self, batch: Batch) -> None:
-        for message in batch:
-            told = self.process.world.oracle.messages.get(message.content()["n"])
-            if told is not None and (message.key, message.headers) != (told.key, told.headers):
-                self.process.world.fail(f"message {told.number} has key {message.key!r} and headers {message.headers!r}")
-
-    def _whole(self, contents: list[dict[str, Any]], ids: list[str], flags: list[bool]) -> None:
-        process = self.process
-        numbers = [content["n"] for content in contents]
-        what = process.world.destination.whole(process, numbers)
-        if what is None:
-            return
-        for number in numbers:
-            process.world.destination.tried(number)
-            process.failed(number, what)
-        if what == "reject all":
-            raise Reject("one of them is bad")
-        if what == "garbage":
-            raise NotSent("the answer makes no sense, and it was not sent")
-        for content, message_id, flag in list(zip(contents, ids, flags, strict=True))[: len(contents) // 2]:
-            process.arrived(content, flag, message_id)
-        raise OSError("the connection broke half-way")
-
-    def _results(
-        self, contents: list[dict[str, Any]], ids: list[str], flags: list[bool], keys: list[str | None]
-    ) -> list[BaseException | Outcome]:
-        del keys
-        return [self.meet(content, flag, i) or Outcome.DELIVERED for content, i, flag in zip(contents, ids, flags, strict=True)]
-
-
-class Atomic(Several):
-    """Batches of a transport that keeps its promise: behind a message that failed nothing of the same line arrives."""
-
-    atomic_batches: ClassVar[bool] = True
-
-    def _results(
-        self, contents: list[dict[str, Any]], ids: list[str], flags: list[bool], keys: list[str | None]
-    ) -> list[BaseException | Outcome]:
-        results: list[BaseException | Outcome] = []
-        broken: set[str] = set()
-        for content, message_id, flag, key in zip(contents, ids, flags, keys, strict=True):
-            line = "everything" if self.config.ordering == "fifo" else key
-            if line is not None and line in broken:
-                results.append(Outcome.FAILED)
-                continue
-            result = self.meet(content, flag, message_id) or Outcome.DELIVERED
-            if line is not None and result is not Outcome.DELIVERED and not isinstance(result, Reject):
-                broken.add(line)
-            results.append(result)
-        return results
-
-
-STYLES: dict[str, type[Single]] = {"single": Single, "several": Several, "atomic": Atomic}
-
-__all__ = ["STYLES", "UNCERTAIN", "Destination", "Fault", "Single", "Stopped"]

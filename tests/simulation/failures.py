@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 
-from tests.simulation.plan import Event, Plan, Setup
+from tests.simulation.plan import Event, Plan, Setup, make_plan
 from tests.simulation.world import World
 
 RUNS_MAX = 400
 """Runs that making a plan smaller may take: some seconds."""
 
 HISTORY_LINES = 80
+
+SEEDS_MAX = 600
+"""Histories in which what was broken by hand has to be noticed."""
 
 
 def play(plan: Plan) -> World:
@@ -22,6 +25,15 @@ def play(plan: Plan) -> World:
     except Exception as error:
         world.failure = world.failure or f"{type(error).__name__}: {error}"
     return world
+
+
+def first_failure() -> str | None:
+    """What goes wrong in the first of `SEEDS_MAX` histories that fails: for those who have broken something."""
+    for seed in range(SEEDS_MAX):
+        failure = play(make_plan(seed)).failure
+        if failure is not None:
+            return f"{seed}: {failure}"
+    return None
 
 
 def smaller(plan: Plan) -> Plan:

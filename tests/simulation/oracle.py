@@ -30,10 +30,14 @@ class Told:
     letters: int = 0
     dropped: bool = False
     handed_back: bool = False
+    level: str = "memory"  # what it survives: memory, written or synced
     durable: bool = False  # a power cut cannot take it
+    acknowledged: bool = False  # the source need not keep it any more
     handed_over_again: bool = False  # by a source that was read again: it waits twice, under two ids
     may_repeat: bool = False  # arrived, and a process ended that may not have noted it
+    doomed: bool = False  # it has expired and could not be put aside: nothing waits for it any more
     may_be_lost: bool = False  # the level at which it was accepted does not survive what happened
+    damaged: set[bytes] = field(default_factory=set)  # what the disk has made of it, if it has
     out_of_line: bool = False  # it may arrive behind later ones: it was lost, or put aside, and came back
 
     @property
@@ -70,9 +74,15 @@ class Oracle:
         if told.given_id is not None and message_id != told.given_id:
             self._fail(f"message {told.number} has id {message_id!r} instead of the given {told.given_id!r}")
         told.ids.append(message_id)
+        told.level = level
         told.durable = level == "synced"
         if level == "written":
             self._not_durable.append(told)
+
+    def stored_after_all(self, numbers: Iterable[int]) -> None:
+        """Messages that had been accepted although the disk failed are on it now."""
+        for number in numbers:
+            self.messages[number].level, self.messages[number].durable = "synced", True
 
     def synced(self) -> None:
         """What was written up to now is on the disk."""
@@ -80,11 +90,24 @@ class Oracle:
             told.durable = True
         self._not_durable.clear()
 
+    def kept(self) -> None:
+        """Whatever waits is on the disk: a queue in memory has been stored at the end, or found again."""
+        self.synced()
+        for told in self.messages.values():
+            if not told.settled and told.status == "accepted":
+                told.level, told.durable = "written", True
+
     def sync_failed(self) -> None:
         """What was not on the disk may be gone from memory, too; a level that does not wait for the disk cannot prevent that."""
         for told in self._not_durable:
             if not told.settled:
                 told.may_be_lost = told.out_of_line = True
+
+    def damage(self, numbers: Sequence[int], ids: Sequence[str], payloads: Sequence[bytes]) -> None:
+        """While no process runs the disk changes what it has of these, which it has once."""
+        for number, message_id, payload in zip(numbers, ids, payloads, strict=True):
+            self.by_id.setdefault(message_id, number)
+            self.messages[number].damaged.add(payload)
 
     # --- the destination ----------------------------------------------------------------------------------------------
 
@@ -94,6 +117,8 @@ class Oracle:
         if told is None or told.status == "refused":
             self._fail(f"message {number} arrived although it was {'refused' if told else 'never handed over'}")
             return
+        if told.damaged and not told.handed_over_again:
+            self._fail(f"message {number} arrived although the disk has damaged all that there was of it")
         if content != told.content or bad is not told.bad:
             self._fail(f"message {number} arrived changed: {content!r}, is_error {bad}")
         if message_id is not None and told.ids and message_id not in told.ids and not told.handed_over_again:
@@ -122,26 +147,34 @@ class Oracle:
 
     def letter(self, letter: DeadLetter, *, deadline: float | None, max_resets: int | None) -> None:
         """Put aside."""
-        number = self.by_id.setdefault(letter.id, letter.content()["n"])  # one that was accepted without its caller being told
+        number = self.number_of(letter)
         told = self.messages[number]
-        if letter.content() != told.content or letter.is_error is not told.bad or letter.key != told.key:
-            self._fail(f"message {number} was changed when it was put aside: {letter!r}")
+        corrupt = letter.reason is Reason.CORRUPT
+        same = letter.payload in told.damaged if corrupt else letter.content() == told.content
+        if not same or letter.is_error is not told.bad or letter.key != told.key:
+            self._fail(f"message {number} was changed when it was put aside, and not by the disk: {letter!r}")
         allowed = {Reason.REJECTED: told.rejected, Reason.EXPIRED: deadline is not None, Reason.EXHAUSTED: max_resets is not None}
+        allowed[Reason.CORRUPT] = bool(told.damaged)
         if not allowed.get(letter.reason, False):
             self._fail(f"message {number} was put aside as {letter.reason.value}, which it cannot be")
         told.letters += 1
 
+    def number_of(self, letter: DeadLetter) -> int:
+        """Of its message, which may have been accepted without its caller being told."""
+        known = self.by_id.get(letter.id)
+        return known if known is not None else self.by_id.setdefault(letter.id, letter.content()["n"])
+
     # --- the end of a process -----------------------------------------------------------------------------------------
 
-    def process_died(self, level: str, *, power: bool, in_doubt: Iterable[int] | None) -> None:
+    def process_died(self, *, power: bool, in_doubt: Iterable[int] | None) -> None:
         """Killed, or without power. `in_doubt`: confirmed, but perhaps not noted by the spool; None: all."""
-        lost = level == "memory"
         for told in self.messages.values():
             if in_doubt is None or told.source != "caller" or not told.confirmed:
                 told.may_repeat = told.may_repeat or told.arrivals > 0
-            if not told.settled and told.status != "refused" and (lost or (power and not told.durable)):
-                told.may_be_lost = told.out_of_line = True
-            if told.settled and not told.confirmed:
+            if not told.settled and told.status != "refused" and (told.level == "memory" or (power and not told.durable)):
+                told.out_of_line = True
+                told.may_be_lost = told.source == "caller" or told.acknowledged  # else the source still has it
+            if (told.settled and not told.confirmed) or told.doomed or (self.unsettled_drops and not told.settled):
                 told.out_of_line = True  # put aside or dropped, and perhaps not noted: then it comes back
         for number in in_doubt or ():
             self.messages[number].may_repeat = True

@@ -16,7 +16,10 @@ NUMBERS_EACH = 16
 
 _MASK = 2**64 - 1
 
-Level = Literal["memory", "written", "synced"]
+Level = Literal["memory", "written", "synced", "spill"]
+Style = Literal[
+    "single", "several", "atomic", "concurrent", "concurrent batches", "confirming", "pipelined", "polling", "polling pipelined"
+]
 OnFull = Literal["block", "raise", "drop_newest", "drop_oldest"]
 
 
@@ -37,7 +40,7 @@ class Setup:
     """How the producer, its queue and its destination are configured."""
 
     queue: Level = "memory"
-    style: Literal["single", "several", "atomic"] = "single"
+    style: Style = "single"
     ordering: Literal["key", "fifo", "none"] = "key"
     on_full: OnFull = "block"
     max_messages: int = 1000
@@ -56,6 +59,11 @@ class Setup:
     sync_interval: float = 1.0
     held_max: int = 2**20
     holds: bool = True
+    in_flight: int = 64
+    send_timeout: float | None = None
+    spill_max_bytes: int = 2**30
+    letters: Literal["memory", "sqlite"] = "memory"
+    forgets: bool = False
 
     def told(self) -> str:
         """What is not as usual."""
@@ -90,11 +98,23 @@ class Plan:
         return replace(self, events=tuple(events))
 
 
-def make_plan(seed: int) -> Plan:
-    """The run of a seed."""
+STAGES = 2
+"""How often something was added to what a seed means. Seeds that have found something are played as they were then."""
+
+
+def make_plan(seed: int, *, stages: int = STAGES) -> Plan:
+    """The run of a seed. `stages`: 0 has neither unusual setups nor crashes at chosen moments, 1 has no clients that confirm later."""
     chance = random.Random(seed)
     setup = _setup(chance)
     happenings = [(round(chance.uniform(0.0, HORIZON), 3), kind, details) for kind, details in _happenings(chance, setup)]
+    if stages >= 1:
+        more = random.Random(seed * 7 + 1)  # each stage has its own, so that the earlier ones stay as they were
+        setup = _unusual(more, setup)
+        happenings += _crashes(more, setup)
+    if stages >= 2:
+        late = random.Random(seed * 11 + 3)
+        setup = _confirming(late, setup)
+        happenings += _while_confirming(late, setup) + _damages(late, setup)
     happenings.sort(key=lambda happening: happening[0])
     return Plan(seed, setup, tuple(Event(at, kind, index, details) for index, (at, kind, details) in enumerate(happenings)))
 
@@ -138,6 +158,108 @@ def _happenings(chance: random.Random, setup: Setup) -> list[tuple[str, dict[str
     if setup.queue != "memory":
         found += [_disk(chance) for _ in range(chance.choice([0, 0, 1, 2]))]
     return found
+
+
+def _unusual(chance: random.Random, setup: Setup) -> Setup:
+    """Some setups are made over: an asynchronous producer, a queue that spills, dead letters on disk, a disk that forgets."""
+    pick = chance.choice
+    styles: tuple[Style, ...] = ("concurrent", "concurrent", "concurrent batches")
+    if chance.random() < 0.3:
+        setup = replace(setup, style=pick(styles), in_flight=pick([1, 3, 64]), send_timeout=pick([None, 0.3, 2.0]))
+    if setup.queue == "memory" and chance.random() < 0.6:
+        setup = replace(
+            setup,
+            queue="spill",
+            on_full="block",
+            max_messages=pick([1, 3, 8]),
+            max_bytes=pick([700, 2**20]),
+            spill_max_bytes=pick([700, 4000, 2**20, 2**20]),
+        )
+    if chance.random() < 0.15:
+        setup = replace(setup, letters="sqlite")
+    return replace(setup, forgets=chance.random() < 0.4)
+
+
+def _confirming(chance: random.Random, setup: Setup) -> Setup:
+    """Some producers have a client that confirms later."""
+    pick = chance.choice
+    styles: tuple[Style, ...] = ("confirming", "pipelined", "polling", "polling pipelined")
+    if chance.random() < 0.4:
+        setup = replace(setup, style=pick(styles), in_flight=pick([1, 3, 64]), send_timeout=pick([None, 0.3, 2.0, 5.0]))
+    return setup
+
+
+def _while_confirming(chance: random.Random, setup: Setup) -> list[tuple[float, str, dict[str, Any]]]:
+    """A destination that asks to be sent nothing; a connection that breaks while much is on its way."""
+    found: list[tuple[float, str, dict[str, Any]]] = []
+    if setup.style.startswith("polling"):
+        for _ in range(chance.choice([0, 1, 2])):
+            blocked = {"what": "blocked", "seconds": chance.choice([0.5, 4.0]), "share": 1.0, "value": 0.0}
+            found.append((chance.uniform(0.0, HORIZON - 5.0), "fault", blocked))
+    if setup.style in ("confirming", "pipelined", "polling", "polling pipelined") and chance.random() < 0.5:
+        at = chance.uniform(0.0, HORIZON - 5.0)
+        found += [(at + chance.uniform(0.0, 0.3), "produce", _messages(chance)) for _ in range(4)]
+        found.append((at + 0.1, "fault", {"what": chance.choice(["gone", "down", "lost"]), "seconds": 0.3, "share": 0.3, "value": 0.0}))
+    return [(round(moment, 3), kind, details) for moment, kind, details in found]
+
+
+def _damages(chance: random.Random, setup: Setup) -> list[tuple[float, str, dict[str, Any]]]:
+    """While messages wait the process is killed, and before the next one begins the disk damages some of them."""
+    if setup.queue not in ("written", "synced") or chance.random() < 0.7:
+        return []
+    at = chance.uniform(0.0, HORIZON - 10.0)
+    found: list[tuple[float, str, dict[str, Any]]] = [(at, "fault", {"what": "down", "seconds": 5.0, "share": 1.0, "value": 0.0})]
+    found += [(at + chance.uniform(0.1, 3.0), "produce", _messages(chance)) for _ in range(4)]
+    for _ in range(chance.choice([1, 2, 3])):
+        damage = {"down": chance.choice([0.0, 0.2]), "which": chance.random(), "where": chance.random(), "bit": chance.randrange(8)}
+        found.append((at + chance.choice([3.5, 3.5, 4.0]), "damage", damage))
+    return [(round(moment, 3), kind, details) for moment, kind, details in found]
+
+
+def _crashes(chance: random.Random, setup: Setup) -> list[tuple[float, str, dict[str, Any]]]:
+    """Ends at moments that seldom come by chance."""
+    found: list[tuple[float, str, dict[str, Any]]] = []
+    if setup.queue != "memory" and chance.random() < 0.35:
+        action = chance.choice(["remove", "remove", "create", "rename", "append", "sync_folder"])
+        found.append(_end_after(chance, chance.uniform(0.0, HORIZON / 2), action))
+    if setup.queue != "memory" and chance.random() < 0.3:
+        found += _backlog(chance)
+    if setup.queue != "memory" and chance.random() < 0.15:
+        found += _outage(chance)
+    if setup.style.startswith("concurrent") and chance.random() < 0.3:
+        at = chance.uniform(0.0, HORIZON - 3.0)
+        found.append((round(at, 3), "fault", {"what": "exit", "seconds": 2.0, "share": 0.5, "value": 0.0}))
+        found.append((round(at + 0.1, 3), "produce", _messages(chance)))
+    if setup.letters == "sqlite" and chance.random() < 0.7:
+        kind = chance.choice(["kill at letter", "power cut at letter"])
+        found.append((round(chance.uniform(0.0, HORIZON / 2), 3), kind, {"down": 0.2, "after": chance.randint(1, 3)}))
+    return found
+
+
+def _end_after(chance: random.Random, at: float, action: str) -> tuple[float, str, dict[str, Any]]:
+    kind = chance.choice(["kill after", "kill after", "power cut after"])
+    return round(at, 3), kind, {"down": chance.choice([0.0, 3.0]), "action": action, "steps": chance.choice([0, 0, 1, 2])}
+
+
+def _backlog(chance: random.Random) -> list[tuple[float, str, dict[str, Any]]]:
+    """Messages wait in several segments; when they are delivered and the first of those goes, the process dies."""
+    at = chance.uniform(0.0, HORIZON - 12.0)
+    found: list[tuple[float, str, dict[str, Any]]] = [(at, "fault", {"what": "down", "seconds": 4.0, "share": 1.0, "value": 0.0})]
+    found += [(at + chance.uniform(0.1, 3.5), "produce", _messages(chance)) for _ in range(4)]
+    found.append(_end_after(chance, at + 3.9, "remove"))
+    return [(round(moment, 3), kind, details) for moment, kind, details in found]
+
+
+def _outage(chance: random.Random) -> list[tuple[float, str, dict[str, Any]]]:
+    """While messages wait the disk fails for a moment, and soon afterwards the power."""
+    at = chance.uniform(0.0, HORIZON - 12.0)
+    found: list[tuple[float, str, dict[str, Any]]] = [
+        (at, "fault", {"what": "down", "seconds": 10.0, "share": 1.0, "value": 0.0}),
+        (at + chance.uniform(0.5, 3.0), "disk fails", {"seconds": 2.0, "action": "sync", "times": chance.choice([1, 2])}),
+        (at + chance.uniform(3.5, 8.0), "power cut", {"down": chance.choice([0.0, 3.0])}),
+    ]
+    found += [(at + chance.uniform(0.0, 4.0), "produce", _messages(chance)) for _ in range(3)]
+    return [(round(moment, 3), kind, details) for moment, kind, details in found]
 
 
 def _messages(chance: random.Random) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import orjson
 
 from standpipe.core.errors import ProducerClosed, QueueFull, StandpipeError
+from standpipe.delivery.completion_worker import CompletionWorker
 from standpipe.delivery.receipt import Receipt, State
 from standpipe.delivery.statistics import ProducerStatistics, ShutdownReport
 from standpipe.pipelines.config import RouteConfig
@@ -17,14 +18,18 @@ from standpipe.pipelines.lane import Lane
 from standpipe.pipelines.routes import Route
 from standpipe.producers.base import BaseProducerConfig
 from standpipe.producers.config import SpoolConfig
+from standpipe.producers.spilling_queue import SpillingQueue
 from standpipe.producers.spooled_queue import SpooledQueue
 from standpipe.spool.errors import SpoolError
+from standpipe.spool.log import Spool
 from standpipe.testing.crashing_files import Stopped
-from tests.simulation.destination import STYLES, UNCERTAIN
-from tests.simulation.disk import ProcessDisk
+from tests.simulation.destination import UNCERTAIN
+from tests.simulation.disk import Storage
 from tests.simulation.oracle import Told
 from tests.simulation.plan import Setup
 from tests.simulation.source import ReplayAgent
+from tests.simulation.styles import STYLES
+from tests.simulation.virtual_loop import VirtualLoop
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -37,7 +42,9 @@ def make_config(setup: Setup) -> BaseProducerConfig:
     """The producer's configuration; segments may be smaller than anybody could configure."""
     full: dict[str, Any] = {"on_full": setup.on_full, "max_bytes": setup.max_bytes}
     queue: Any = {"type": "memory", "max_messages": setup.max_messages, **full}
-    if setup.queue != "memory":
+    if setup.queue == "spill":
+        queue |= {"on_full": "spill", "path": "/simulated", "spill_max_bytes": setup.spill_max_bytes}
+    elif setup.queue != "memory":
         spool = SpoolConfig.model_validate(
             {"type": "spool", "path": "/simulated", "durability": setup.queue, "sync_interval": FOR_EVER, **full}
         )
@@ -52,6 +59,7 @@ def make_config(setup: Setup) -> BaseProducerConfig:
             "rate_limit": setup.rate,
             "ordering": setup.ordering,
             "reconnect_wait": setup.reconnect_wait,
+            "send_timeout": setup.send_timeout,
             "retry": {"initial": 0.1, "max": 2.0},
             "batch": {"max_messages": setup.batch, "linger": setup.linger},
             "queue": queue,
@@ -68,7 +76,7 @@ def _route(in_order: bool) -> Route:
 class Process:
     """See above. Everything in it is gone when it is `dead`."""
 
-    def __init__(self, world: World, number: int, disk: ProcessDisk) -> None:
+    def __init__(self, world: World, number: int, disk: Storage) -> None:
         self.world = world
         self.number = number
         self.disk = disk
@@ -76,30 +84,52 @@ class Process:
         self.power_cut = False
         self.trouble = False  # the disk has failed in this life: the guarantees that need it are weaker
         self.restored = 0
+        self.loop_ends = False  # the destination's client is about to end the loop of the worker
         self._sending = 0
         self._taken_in = 0  # accepted by this life
         self._confirmed = 0
         self._letters = 0
         self._repeated = 0
-        self._drops = 0
-        self._in_doubt: dict[int, None] = {}
+        self.drops = 0
+        self._in_doubt: dict[int, int] = {}  # with the number of the settling that it belongs to
+        self._settling = 0
         self._receipts: list[tuple[Receipt, list[int]]] = []
+        self._doubtful: list[int] = []  # of the source: accepted, and perhaps in memory only
         self.producer = STYLES[world.plan.setup.style](self, world.config)
         self.queue = self.producer._BaseProducer__queue  # type: ignore[attr-defined]
         self.engine = self.producer._BaseProducer__engine  # type: ignore[attr-defined]
         self.queue.wake = world.clock.wake
+        self._use_small_spools()
+        driver = self.producer._BaseProducer__driver  # type: ignore[attr-defined]
+        self.asynchronous = hasattr(driver, "loop_factory")
+        self.settles_by_itself = self.asynchronous or isinstance(driver, CompletionWorker)
+        if self.asynchronous:
+            driver.loop_factory = lambda: VirtualLoop(world.clock, self._between_turns)
         self.agent = ReplayAgent(self, world.source)
         route = _route(world.config.ordering == "fifo")
-        self.lane = Lane("simulated", self.agent, [], [(route, self.producer)], world.plan.setup.held_max)
+        self.lane = Lane("simulated", self.agent, [], [(route, self.producer)], world.plan.setup.held_max, clock=world.clock)
         disk.on_stop = self._stopped_by_disk
         disk.noted = self._noted
         disk.on_sync_failure = world.oracle.sync_failed
+
+    def _use_small_spools(self) -> None:
+        """Spools whose segments are smaller than those of a queue that spills ever are."""
+        make, size = getattr(self.queue, "_make_spool", None), self.world.plan.setup.segment_bytes
+        if make is None:
+            return
+
+        def small(*place: Any) -> Spool:
+            spool: Spool = make(*place)
+            spool._segment_bytes = size
+            return spool
+
+        self.queue._make_spool = small
 
     # --- life ---------------------------------------------------------------------------------------------------------
 
     def open(self) -> bool:
         """Begin with what the disk has; False if it cannot be read now. Raises Stopped."""
-        if not isinstance(self.queue, SpooledQueue):
+        if not isinstance(self.queue, SpooledQueue | SpillingQueue):
             return True
         try:
             recovery = self.queue.open()
@@ -122,12 +152,16 @@ class Process:
             assert self.dead
         if self.dead:
             return None
+        if not self.producer.closed:
+            self.world.failure = "the worker has ended, and nobody has shut it down"
         self.check()
         pending = self.producer.statistics().pending
         try:
             report = self.producer.shutdown(timeout=0.0)
         except Stopped:
             return None
+        if self.world.plan.setup.queue == "spill" and not report.messages:
+            self.world.oracle.kept()
         self._end_of_lane()
         self.tell("shut down", report.delivered, report.dead_lettered, report.dropped, report.spooled, report.undelivered)
         if report.spooled + report.undelivered != pending:
@@ -149,24 +183,27 @@ class Process:
         self.disk.ended = True
         self.engine.abandoned = True
         self.world.clock.wake()
+        with self.queue.lock:
+            self.queue.wake()
 
-    def killed(self, why: str) -> NoReturn:
-        """By the destination's hand, in the middle of a send."""
-        self.die(power=False, why=why)
+    def killed(self, why: str, *, power: bool = False) -> NoReturn:
+        """In the middle of something that it does."""
+        self.die(power=power, why=why)
         raise Stopped
 
     def _stopped_by_disk(self) -> None:
-        self.die(power=self.world.cuts_power, why=f"at step {self.disk.steps[-1]}")
+        self.die(power=self.world.cuts_power, why=f"at step {self.disk.last_step}")
 
     def bury(self) -> None:
         """What is left of a dead process must not do anything any more, nor be found by the garbage collector half alive."""
-        if isinstance(self.queue, SpooledQueue):
+        if isinstance(self.queue, SpooledQueue | SpillingQueue):
             self.queue.forget_spool()
         self.producer.shutdown(timeout=0.0)
 
     def in_doubt(self) -> list[int] | None:
         """Confirmed messages of which the spool may not know; None: any."""
-        return None if self.trouble or self.power_cut else list(self._in_doubt)
+        vague = self.trouble or self.power_cut or self.world.plan.setup.queue == "spill"
+        return None if vague else list(self._in_doubt)
 
     # --- what the destination does with it ----------------------------------------------------------------------------
 
@@ -185,7 +222,8 @@ class Process:
 
     def spend(self, seconds: float) -> None:
         """The destination takes its time."""
-        self.world.clock.advance(seconds)
+        if seconds:
+            self.world.clock.advance(seconds)
         self.alive()
 
     @contextmanager
@@ -206,6 +244,18 @@ class Process:
     def _noted(self) -> None:
         if self.world.plan.setup.style == "single":
             self._in_doubt.clear()
+        elif self.settles_by_itself:  # but what is being settled right now may be noted in part
+            self._in_doubt = {number: settling for number, settling in self._in_doubt.items() if settling == self._settling}
+
+    def _between_turns(self, waits: bool) -> None:
+        """The worker's loop begins another turn: what is confirmed is settled."""
+        self.settles()
+        if self.dead and waits:
+            raise Stopped
+
+    def settles(self) -> None:
+        """The engine settles something, or has: what comes now is not settled together with that."""
+        self._settling += 1
 
     def arrived(self, content: dict[str, Any], bad: bool, message_id: str | None) -> None:
         """The destination has got a message."""
@@ -219,7 +269,7 @@ class Process:
             if repeated:
                 self._repeated += 1
                 self.world.saw("duplicate")
-            self._in_doubt[number] = None
+            self._in_doubt[number] = self._settling
         self._confirmed += len(numbers)
 
     def failed(self, number: int, what: str) -> None:
@@ -287,11 +337,14 @@ class Process:
 
     def _took(self, receipt: Receipt, numbers: list[int]) -> None:
         """Remember a receipt of something accepted; `holds` says whether for good."""
-        level = self.world.plan.setup.queue
+        queue = self.world.plan.setup.queue
+        level = queue if queue != "spill" else "written" if receipt.state is State.STORED else "memory"
         for number, message_id in zip(numbers, receipt.message_ids, strict=True):
             told = self.world.oracle.messages[number]
             told.status = "accepted"
             self.world.oracle.accepted(told, message_id, level)
+        if level == "written" and queue == "spill":
+            self.world.saw("spilled")
         if receipt.state is State.QUEUED and level == "synced":
             self.world.fail(f"{receipt!r} was accepted and is not stored")
         if self.world.plan.setup.holds:
@@ -329,15 +382,33 @@ class Process:
         numbers = [orjson.loads(line)["n"] for line in payload.split(b"\n")]
         self._taken_in += len(numbers)
         self._took(receipt, numbers)
+        if receipt.state is State.STORED and self._doubtful:  # a sync brings everything before it to the disk as well
+            self.world.oracle.stored_after_all(self._doubtful)
+            self._doubtful = []
         self.tell("fed", numbers)
+
+    def fed_in_vain(self, receipt: Receipt | None, payload: bytes) -> None:
+        """The disk has refused these; with a `receipt` they wait all the same, but perhaps in memory only."""
+        self.trouble = True
+        numbers = [orjson.loads(line)["n"] for line in payload.split(b"\n")]
+        if receipt is not None:
+            self._taken_in += len(numbers)
+            self._doubtful += numbers
+            self.world.saw("fed in doubt")
+            for number, message_id in zip(numbers, receipt.message_ids, strict=True):
+                told = self.world.oracle.messages[number]
+                told.status = "accepted"
+                self.world.oracle.accepted(told, message_id, "memory")
+            self._receipts += [(receipt, numbers)] if self.world.plan.setup.holds else []
+        self.tell("fed in vain", receipt is not None, numbers)
 
     def acknowledged(self, contents: list[dict[str, Any]]) -> None:
         """The source need not keep these any more."""
-        stored = self.world.plan.setup.queue != "memory"
         self._note_drops()
         for content in contents:
             told = self.world.oracle.messages[content["n"]]
-            if not (told.settled or (stored and told.status == "accepted")):
+            told.acknowledged = True
+            if not (told.settled or (told.level != "memory" and told.status == "accepted")):
                 self.world.fail(f"message {told.number} of the source was acknowledged and is neither delivered nor put aside")
 
     @property
@@ -356,8 +427,8 @@ class Process:
         if now.accepted != now.delivered + now.dead_lettered + now.dropped + now.pending or now.pending != now.queue_messages:
             self.world.fail(f"the ledger does not add up: {now}")
         self._note_drops()
-        restored = getattr(self.queue, "restored", 0)  # fewer than first told if some cannot be read
-        if restored < self.restored and not (self.trouble or self.world.forgetful):
+        restored = self._still_restored(now)
+        if restored < self.restored - self.world.drops and not (self.trouble or self.world.forgetful):
             self.world.fail(f"{self.restored - restored} messages cannot be read any more, and the disk has never failed")
         counted = {
             "accepted": (now.accepted, restored + self._taken_in),
@@ -367,11 +438,18 @@ class Process:
         for what, (said, seen) in counted.items():
             if said != seen:
                 self.world.fail(f"the statistics say {said} {what}, there were {seen}")
-        if not (self.trouble or self.world.forgetful) and self._repeated > now.possible_duplicates:
+        counts = not (self.trouble or self.world.forgetful)
+        if counts and self._repeated > now.possible_duplicates:
             self.world.fail(
                 f"{self._repeated} messages were delivered again, the statistics say {now.possible_duplicates} possible duplicates"
             )
         self._check_bounds(now)
+
+    def _still_restored(self, now: ProducerStatistics) -> int:
+        """What came from the last process: fewer than first told if some cannot be read."""
+        if self.world.plan.setup.queue != "spill":
+            return getattr(self.queue, "restored", 0)
+        return now.accepted - self._taken_in if self.trouble or self.world.forgetful else self.restored
 
     def _check_bounds(self, now: ProducerStatistics) -> None:
         setup = self.world.plan.setup
@@ -381,9 +459,9 @@ class Process:
     def _note_drops(self) -> None:
         """The receipts say which messages were dropped; of those of former lives nobody holds one."""
         dropped = self.producer.statistics().dropped
-        if dropped == self._drops:
+        if dropped == self.drops:
             return
-        self._drops = dropped
+        self.drops = dropped
         self.world.saw("dropped")
         known = 0
         for receipt, numbers in self._receipts:

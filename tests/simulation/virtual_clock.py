@@ -24,8 +24,12 @@ class VirtualClock(ManualClock):
         """Somebody wakes the worker."""
         self.woken = True
 
-    def wait(self, condition: threading.Condition, timeout: float | None) -> None:
-        """Let happen what is planned, until the worker is woken or the timeout is over."""
+    def advance_alone(self, seconds: float) -> None:
+        """Let time pass; what is planned waits for the next wait."""
+        self.now += seconds
+
+    def wait(self, condition: threading.Condition | None, timeout: float | None) -> None:
+        """Let happen what is planned, until the worker is woken or the timeout is over. `condition`: its lock is free meanwhile."""
         begin, until = self.now, None if timeout is None else self.now + timeout
         self.woken = False
         while not self.woken:
@@ -39,9 +43,12 @@ class VirtualClock(ManualClock):
         if self._idle > SPIN_LIMIT:
             raise RuntimeError("the worker spins: it waits again and again and no time passes")
 
-    def _next_action(self, condition: threading.Condition) -> None:
+    def _next_action(self, condition: threading.Condition | None) -> None:
         when, _, action = heapq.heappop(self._planned)
         self.now = max(self.now, when)
+        if condition is None:
+            action()
+            return
         condition.release()
         try:
             action()

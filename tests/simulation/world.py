@@ -6,16 +6,19 @@ import hashlib
 import logging
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from standpipe.core.dead_letter import DeadLetter
-from standpipe.producers import spooled_queue
+import orjson
+
+from standpipe.producers import spilling_queue, spooled_queue
 from standpipe.spool import positions
 from standpipe.testing.crashing_files import Stopped
+from tests.simulation.damage import flip, places
 from tests.simulation.destination import Destination, Fault
-from tests.simulation.disk import ProcessDisk
+from tests.simulation.disk import Storage
+from tests.simulation.letters import Letters
 from tests.simulation.oracle import Oracle, Told
 from tests.simulation.plan import HORIZON, NUMBERS_EACH, Event, Plan, Setup, draw
 from tests.simulation.process import Process, make_config
@@ -25,45 +28,18 @@ from tests.simulation.virtual_clock import VirtualClock
 TURN = 0.5
 """Seconds between the turns of the lane."""
 
+SHUTDOWN_MAX = 60.0
+"""Seconds after the end of a shutdown's time: more than the slowest send takes."""
+
 HEALING = 120.0
 """Seconds after the last fault within which everything has to be delivered: the longest waits for a connection, twice, and what
 the messages themselves take."""
 
-_log = logging.getLogger("standpipe.delivery")
+_LOGS = [logging.getLogger(f"standpipe.{room}") for room in ("delivery", "spool", "pipelines")]
 
 
 class Failure(AssertionError):
     """Something that must hold does not."""
-
-
-class Letters:
-    """Dead letters, in a store that outlives the process."""
-
-    def __init__(self, world: World) -> None:
-        self.world = world
-        self.kept: list[DeadLetter] = []
-        self.fails_until = 0.0
-
-    def add(self, letters: Sequence[DeadLetter]) -> None:
-        """Keep these, or fail."""
-        process, setup = self.world.process, self.world.plan.setup
-        if process is None:
-            raise Stopped
-        process.alive()
-        if self.world.clock.now < self.fails_until:
-            raise OSError("the dead letters cannot be stored")
-        for letter in letters:
-            self.world.oracle.letter(letter, deadline=setup.deadline, max_resets=setup.max_resets)
-        self.kept += letters
-        process.put_aside(len(letters))
-        process.tell("put aside", [letter.content()["n"] for letter in letters], letters[0].reason.value)
-        self.world.saw(letters[0].reason.value)
-
-    def __len__(self) -> int:
-        return len(self.kept)
-
-    def __iter__(self) -> Iterator[DeadLetter]:
-        return iter(self.kept)
 
 
 class World:
@@ -84,8 +60,10 @@ class World:
         self.forgetful = False  # a process died, and the disk had failed or lost its power: what was noted may be gone
         self.cuts_power = False  # the planned end of the process takes the power with it
         self.anonymous_drops: dict[int, int] = {}
+        self.drops = 0  # of former processes: what was dropped and not noted counts as waiting until its place is read
         self.lives = 0
-        self._disk = ProcessDisk(plan.seed)
+        self._disk = Storage(plan.seed, forgets=plan.setup.forgets)
+        self._damages: list[tuple[float, float, int]] = []
         self._dies_again: int | None = None
         self._give_up_at = 0.0
         self._over = False
@@ -102,13 +80,16 @@ class World:
             self._plan(event.at, lambda event=event: self._happen(event))  # type: ignore[misc]
         self._plan(HORIZON, self._heal)
         self._plan(TURN, self._turn)
-        if self.plan.setup.queue != "memory":
+        if self.plan.setup.queue in ("written", "synced"):
             self._plan(self.plan.setup.sync_interval, self._sync)
-        with _small(self.plan.setup), self._listening():
-            while not (self._over or self.failure):
-                self._step()
-        if not self.failure:
-            self._guarded(self._final_check)
+        try:
+            with _small(self.plan.setup), self._listening():
+                while not (self._over or self.failure):
+                    self._step()
+            if not self.failure:
+                self._guarded(self._final_check)
+        finally:
+            self.letters.remove()
 
     def _step(self) -> None:
         if self.process is not None:
@@ -124,7 +105,7 @@ class World:
         self._start_at, self.lives = None, self.lives + 1
         process = self.process = Process(self, self.lives, self._disk)
         process.tell("starts")
-        process.trouble = self._disk_fails()
+        process.trouble = self._disk.failing
         if self._dies_again is not None:
             self._disk.stop_after(self._dies_again)
             self._dies_again = None
@@ -134,38 +115,50 @@ class World:
             return self._died(process)
         if not opened:
             return self._restart(process, 1.0)
-        if self._expected is not None and process.restored != self._expected:
+        # After a power cut a message counts until its place is read of which only the note is gone that it was settled.
+        missing = 0 if self._expected is None else self._expected - process.restored
+        if missing < 0 or (missing > 0 and not self.forgetful):
             self.fail(f"the last shutdown left {self._expected} messages in the spool, this start finds {process.restored}")
         self._expected = None
-        if self.plan.setup.queue != "memory" and not self._disk_fails():
-            self.oracle.synced()
+        if self.plan.setup.queue != "memory" and not self._disk.failing:
+            self._all_stored()
         return None
+
+    def _all_stored(self) -> None:
+        if self.plan.setup.queue == "spill":
+            self.oracle.kept()
+        else:
+            self.oracle.synced()
 
     def _live(self, process: Process) -> None:
         report = process.live()
         if process.dead or report is None:
             return self._died(process)
         process.take_back(report)
+        self.oracle.unsettled_drops = sum(self.anonymous_drops.values())
         self.saw("shut down")
-        if self.plan.setup.queue != "memory" and not (process.trouble or self._disk_fails()):
+        if self.plan.setup.queue != "memory" and not (process.trouble or self._disk.failing):
             self._expected = report.spooled
-            self.oracle.synced()
+            self._all_stored()
         elif self.plan.setup.queue != "memory":
-            self.oracle.process_died(self.plan.setup.queue, power=False, in_doubt=None)
+            self.oracle.process_died(power=False, in_doubt=None)
             self.forgetful = True
         return self._restart(process, self._down)
 
     def _died(self, process: Process) -> None:
         process.die(power=False, why="")
+        self.oracle.unsettled_drops = sum(self.anonymous_drops.values())
         power = process.power_cut and self.plan.setup.queue != "memory"
-        self.oracle.process_died(self.plan.setup.queue, power=power, in_doubt=process.in_doubt())
+        self.oracle.process_died(power=power, in_doubt=process.in_doubt())
         process.bury()
         self.forgetful = self.forgetful or power or process.trouble
         self._restart(process, self._down)
 
     def _restart(self, process: Process, seconds: float) -> None:
-        self.oracle.unsettled_drops = sum(self.anonymous_drops.values())
-        self._disk = process.disk.crash() if process.power_cut else process.disk.kill()  # type: ignore[assignment]
+        self.drops += process.drops
+        self._disk = process.disk.next(power=process.power_cut)
+        self.letters.process_ended(power=process.power_cut, dead=process.dead)
+        self._damage()
         self.process = None
         self.cuts_power = False
         self.destination.dies_at = None
@@ -173,6 +166,7 @@ class World:
 
     def _final_check(self) -> None:
         self.oracle.nothing_is_missing(self.source.numbers())
+        self.letters.check()
         if self.plan.setup.queue != "memory":
             last = Process(self, self.lives + 1, self._disk)
             opened = last.open()
@@ -182,6 +176,7 @@ class World:
                 self.fail(f"everything is settled, and {last.queue.messages} messages are still in the spool")
             last.die(power=False, why="over")
             last.bury()
+            self.letters.process_ended(power=False, dead=True)
 
     # --- events -------------------------------------------------------------------------------------------------------
 
@@ -252,14 +247,49 @@ class World:
 
     _do_power_cut_at_step = _do_kill_at_step
 
+    def _do_kill_after(self, event: Event, down: float, action: str, steps: int, again: int | None = None) -> None:
+        self._down, self._dies_again, self.cuts_power = down, again, event.kind.startswith("power")
+        if self.process is not None:
+            self.process.disk.stop_after_next(action, steps)
+
+    _do_power_cut_after = _do_kill_after
+
+    def _do_kill_at_letter(self, event: Event, down: float, after: int, again: int | None = None) -> None:
+        self._down, self._dies_again = down, again
+        self.letters.dies_at, self.letters.cuts_power = after, event.kind.startswith("power")
+
+    _do_power_cut_at_letter = _do_kill_at_letter
+
+    def _do_damage(self, event: Event, down: float, which: float, where: float, bit: int) -> None:
+        self._damages.append((which, where, bit))
+        if self.process is None:
+            self._damage()
+        self._end(down, None, power=False)
+
+    def _damage(self) -> None:
+        """Bits flip while no process runs."""
+        damages, self._damages = self._damages, []
+        if self.plan.setup.queue not in ("written", "synced"):  # nowhere else it is certain what became of which message
+            return
+        for which, where, bit in damages:
+            (files,) = self._disk.folders.values()
+            found = places(files)
+            if not found:
+                continue
+            place = found[int(which * len(found))]
+            numbers = [orjson.loads(line)["n"] for line in place.record.payload.split(b"\n")]
+            payloads = flip(files, place, where, bit)
+            if payloads is not None:
+                self.tell(0, "damaged", numbers)
+                self.saw("damaged")
+                self.oracle.damage(numbers, place.ids(), payloads)
+
     def _do_disk_full(self, event: Event, seconds: float) -> None:
-        disk = self.process.disk if self.process is not None else self._disk
-        disk.capacity = sum(map(len, disk.contents().values()))
+        self._disk_now.fill()
         self._disk_trouble(seconds)
 
     def _do_disk_fails(self, event: Event, seconds: float, action: str, times: int | None) -> None:
-        disk = self.process.disk if self.process is not None else self._disk
-        disk.fail(action, times=times)
+        self._disk_now.fail(action, times)
         self._disk_trouble(seconds)
 
     def _disk_trouble(self, seconds: float) -> None:
@@ -271,19 +301,21 @@ class World:
         if self.process is not None:
             self.process.disk.write_back()
 
-    def _disk_fails(self) -> bool:
-        return self._disk.capacity is not None or bool(self._disk._faults)
+    @property
+    def _disk_now(self) -> Storage:
+        return self.process.disk if self.process is not None else self._disk
 
     def _heal_disk(self) -> None:
-        disk = self.process.disk if self.process is not None else self._disk
-        disk.heal()
-        disk.capacity = None
+        self._disk_now.heal()
 
     # --- what goes on all the time ------------------------------------------------------------------------------------
 
     def _turn(self) -> None:
         self._plan(self.clock.now + TURN, self._turn)
         self._turn_once()
+        stop_at = self.process.engine.stop_at if self.process is not None else None
+        if stop_at is not None and self.clock.now > stop_at + SHUTDOWN_MAX:
+            self.fail("the time for the shutdown is long over, and the worker has not ended")
 
     def _turn_once(self) -> None:
         if self.process is not None and not self.process.dead:
@@ -303,11 +335,11 @@ class World:
         """Everything works from here on; the process, if it is down or about to end, comes back."""
         self.tell(0, "healed")
         self.destination.heal()
-        self.letters.fails_until = 0.0
+        self.letters.heal()
         self._heal_disk()
         self._down, self._dies_again = 0.0, None
         if self.process is not None:
-            self.process.disk._stop_at = None
+            self.process.disk.go_on()
         most = sum(len(event.details.get("keys", ())) for event in self.plan.events)
         self._give_up_at = self.clock.now + HEALING + 2 * most / (self.plan.setup.rate or 100.0)
         self._look()
@@ -352,18 +384,21 @@ class World:
 
     @contextmanager
     def _listening(self) -> Iterator[None]:
-        """A fault of the worker itself goes to the log and nowhere else."""
+        """A fault of the worker itself goes to the log and nowhere else. Nobody else listens: a record that is kept, as pytest
+        keeps them, keeps receipts alive through the traceback of its error, and who holds receipts is a part of the history."""
         handler = _Listener(self)
-        level, propagates = _log.level, _log.propagate
-        _log.setLevel(logging.CRITICAL)
-        _log.propagate = False
-        _log.addHandler(handler)
+        usual = [(log, log.level, log.propagate) for log in _LOGS]
+        for log in _LOGS:
+            log.setLevel(logging.CRITICAL)
+            log.propagate = False
+            log.addHandler(handler)
         try:
             yield
         finally:
-            _log.removeHandler(handler)
-            _log.propagate = propagates
-            _log.setLevel(level)
+            for log, level, propagates in usual:
+                log.removeHandler(handler)
+                log.propagate = propagates
+                log.setLevel(level)
 
 
 class _Listener(logging.Handler):
@@ -374,7 +409,9 @@ class _Listener(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """An internal error is one unless the process is dead: what is left of it may stumble."""
         process = self.world.process
-        if process is not None and not process.dead and self.world.failure is None:
+        if process is not None and process.loop_ends and "event loop" in record.getMessage():
+            process.loop_ends = False
+        elif process is not None and not process.dead and self.world.failure is None:
             self.world.failure = f"{record.getMessage()}: {record.exc_info and record.exc_info[1]!r}"
             process.die(power=False, why="something is wrong")
 
@@ -398,9 +435,10 @@ def _messages(
 @contextmanager
 def _small(setup: Setup) -> Iterator[None]:
     """Windows so small that a handful of messages passes through every one of them."""
-    sizes: dict[tuple[Any, str], int] = {
+    sizes: dict[tuple[Any, str], Any] = {
         (spooled_queue, "WINDOW_BYTES"): setup.window_bytes,
         (spooled_queue, "READ_BYTES"): setup.read_bytes,
+        (spilling_queue, "READ_BYTES"): setup.read_bytes,
         (positions, "JOURNAL_MAX"): setup.journal_max,
     }
     usual = {place: getattr(*place) for place in sizes}

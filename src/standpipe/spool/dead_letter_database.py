@@ -153,6 +153,7 @@ def _connected(path: Path) -> sqlite3.Connection:
         db.row_factory = sqlite3.Row
         db.execute("PRAGMA synchronous = FULL")  # a commit is on the disk when it returns, also in WAL mode
         db.execute("PRAGMA fullfsync = 1")  # macOS: past the drive's cache
+        db.execute("PRAGMA temp_store = MEMORY")  # what each statement may have to undo: in a file it takes as long as the rest
         version = db.execute("PRAGMA user_version").fetchone()[0]
         if version > VERSION:
             raise _too_new(path, version)

@@ -7,12 +7,11 @@ date by triggers, so that rows deleted by hand are accounted for as well.
 from __future__ import annotations
 
 import json
-import os
 import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import orjson
 
@@ -80,8 +79,7 @@ COLUMNS: Final = (
 UPSERT: Final = """
 INSERT INTO letters (id, producer, destination, reason, is_error, key, headers, payload, error, traceback, response, attempts,
     accepted_at, first_attempt_at, last_attempt_at, replays, size)
-VALUES (:id, :producer, :destination, :reason, :is_error, :key, :headers, :payload, :error, :traceback, :response, :attempts,
-    :accepted_at, :first_attempt_at, :last_attempt_at, :replays, :size)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (producer, id) DO UPDATE SET
     destination = excluded.destination, reason = excluded.reason, is_error = excluded.is_error, key = excluded.key,
     headers = excluded.headers, error = excluded.error, traceback = excluded.traceback, response = excluded.response,
@@ -97,8 +95,8 @@ ON CONFLICT (producer, id) DO UPDATE SET
     times = times + 1,
     status = 'waiting'
 """
-"""A message that is put aside again, after a replay or a crash, is the same row with its counts raised. If it was edited
-meanwhile, `original` keeps what it was first."""
+"""The values are a `NewRow`. A message that is put aside again, after a replay or a crash, is the same row with its counts raised.
+If it was edited meanwhile, `original` keeps what it was first."""
 
 
 class Status(Enum):
@@ -182,30 +180,72 @@ def make_table(db: sqlite3.Connection) -> None:
     db.execute("PRAGMA journal_mode = WAL")
 
 
-def row_of(letter: DeadLetter) -> dict[str, Any]:
-    """The values of `UPSERT` for a letter."""
-    texts = {name: _text(getattr(letter, name)) for name in ("id", "producer", "destination", "key", "error", "traceback", "response")}
-    headers = None
+class NewRow(NamedTuple):
+    """The values of `UPSERT`."""
+
+    id: str | None
+    producer: str | None
+    destination: str | None
+    reason: str
+    is_error: int
+    key: str | None
+    headers: str | None
+    payload: bytes
+    error: str | None
+    traceback: str | None
+    response: str | None
+    attempts: int
+    accepted_at: float
+    first_attempt_at: float | None
+    last_attempt_at: float
+    replays: int
+    size: int
+
+
+def row_of(letter: DeadLetter) -> NewRow:
+    """A letter as a row. At the end of a process there may be 100,000 of them, and somebody waits: hence in one piece."""
+    headers, headers_size = None, 0
     if letter.headers is not None:
-        headers = json.dumps({_text(name): _text(value) for name, value in letter.headers.items()}, ensure_ascii=False)
-    return {
-        **texts,
-        "headers": headers,
-        "reason": letter.reason.value,
-        "is_error": letter.is_error,
-        "payload": letter.payload,
-        "attempts": letter.attempts,
-        "accepted_at": letter.accepted_at,
-        "first_attempt_at": letter.first_attempt_at,
-        "last_attempt_at": letter.last_attempt_at,
-        "replays": letter.replays,
-        "size": ROW_BYTES + len(letter.payload) + sum(len(os.fsencode(text)) for text in (*texts.values(), headers) if text),
-    }
+        pairs = {_stored(name)[0]: _stored(value)[0] for name, value in letter.headers.items()}
+        headers, headers_size = _stored(json.dumps(pairs, ensure_ascii=False))
+    message_id, id_size = _stored(letter.id)
+    producer, producer_size = _stored(letter.producer)
+    destination, destination_size = _stored(letter.destination)
+    key, key_size = _stored(letter.key)
+    error, error_size = _stored(letter.error)
+    traceback, traceback_size = _stored(letter.traceback)
+    response, response_size = _stored(letter.response)
+    texts_size = id_size + producer_size + destination_size + key_size + headers_size + error_size + traceback_size + response_size
+    return NewRow(
+        message_id,
+        producer,
+        destination,
+        letter.reason.value,
+        int(letter.is_error),  # a bool would be taken to somebody who knows how to adapt it
+        key,
+        headers,
+        letter.payload,
+        error,
+        traceback,
+        response,
+        letter.attempts,
+        letter.accepted_at,
+        letter.first_attempt_at,
+        letter.last_attempt_at,
+        letter.replays,
+        ROW_BYTES + len(letter.payload) + texts_size,
+    )
 
 
-def _text(value: str | None) -> str | None:
-    """What SQLite can store: a lone surrogate (from a file name, from a key) would keep the letter from being stored at all."""
-    return None if value is None else value.encode("utf-8", "backslashreplace").decode()
+def _stored(text: str | None) -> tuple[str | None, int]:
+    """What SQLite can store, and its bytes: a lone surrogate (from a file name, from a key) would keep the letter from being
+    stored at all."""
+    if text is None:
+        return None, 0
+    if text.isascii():
+        return text, len(text)
+    data = text.encode("utf-8", "backslashreplace")
+    return data.decode(), len(data)
 
 
 def letter_of(row: sqlite3.Row) -> StoredLetter:

@@ -18,7 +18,7 @@ from typing import Any, Final, Literal, Self
 from standpipe.core.clock import Clock, SystemClock
 from standpipe.core.dead_letter import DeadLetter
 from standpipe.spool.dead_letter_database import Database
-from standpipe.spool.dead_letter_table import COLUMNS, EVERYTHING, UPSERT, LetterFilter, StoredLetter, letter_of, row_of
+from standpipe.spool.dead_letter_table import COLUMNS, EVERYTHING, UPSERT, LetterFilter, NewRow, StoredLetter, letter_of, row_of
 
 MAX_LETTERS: Final = 100_000
 """Enough for a person to see a pattern; nobody reads more."""
@@ -60,6 +60,9 @@ class SqliteDeadLetters:
     Bounded by `max_letters`, `max_bytes` and `max_age` (seconds; none: for ever). When a bound bites, the oldest go
     (`drop_oldest`) or new ones are not kept (`drop_newest`); what is too old goes in any case. All of them are counted.
     """
+
+    outlasts_the_process = True
+    """So that what is left at a shutdown may be put here."""
 
     def __init__(
         self,
@@ -105,9 +108,12 @@ class SqliteDeadLetters:
         return dropped
 
     def _insert(self, db: Connection, letters: Sequence[DeadLetter]) -> int:
+        rows = [row_of(letter) for letter in letters]
+        if self.on_full == "drop_oldest" and all(row.size <= self.max_bytes for row in rows):
+            db.executemany(UPSERT, rows)
+            return 0
         dropped = 0
-        for letter in letters:
-            row = row_of(letter)
+        for row in rows:
             if self._has_place_for(db, row):
                 db.execute(UPSERT, row)
             else:
@@ -115,13 +121,13 @@ class SqliteDeadLetters:
                 dropped += 1
         return dropped
 
-    def _has_place_for(self, db: Connection, row: dict[str, Any]) -> bool:
-        if row["size"] > self.max_bytes:  # all others would go for its sake, and then it would go as well
+    def _has_place_for(self, db: Connection, row: NewRow) -> bool:
+        if row.size > self.max_bytes:  # all others would go for its sake, and then it would go as well
             return _is_there(db, row)
         if self.on_full == "drop_oldest":
             return True
         letters, size = db.execute("SELECT letters, bytes FROM totals").fetchone()
-        return (letters < self.max_letters and size + row["size"] <= self.max_bytes) or _is_there(db, row)
+        return (letters < self.max_letters and size + row.size <= self.max_bytes) or _is_there(db, row)
 
     def _drop_aged(self, db: Connection) -> int:
         if self.max_age is None:
@@ -274,5 +280,5 @@ def _condition(db: Connection, wanted: LetterFilter) -> tuple[str, list[Any]]:
     return wanted.condition()
 
 
-def _is_there(db: Connection, row: dict[str, Any]) -> bool:
-    return db.execute("SELECT 1 FROM letters WHERE producer = :producer AND id = :id", row).fetchone() is not None
+def _is_there(db: Connection, row: NewRow) -> bool:
+    return db.execute("SELECT 1 FROM letters WHERE producer = ? AND id = ?", (row.producer, row.id)).fetchone() is not None

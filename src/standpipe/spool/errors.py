@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from standpipe.core.errors import ConfigurationError, QueueFull, StandpipeError
 
 
@@ -26,5 +28,8 @@ class SpoolFull(QueueFull):
 class SpoolError(StandpipeError):
     """the disk refused to store the message; whether it will be delivered is unknown
 
-    It may still be delivered once; hand it over again under the same `message_id` if it must not be missed.
+    It may still be delivered once; hand it over again under the same `message_id` if it must not be missed. `receipt`: if the
+    producer has accepted the message and only the sync failed, its receipt, which says when it is delivered after all; else None.
     """
+
+    receipt: Any = None

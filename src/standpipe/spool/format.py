@@ -22,14 +22,14 @@ HEADER_BYTES: Final = 2 * HEADER_COPY_BYTES
 ALIGNMENT: Final = 8
 
 _HEADER = struct.Struct("<8sHHIQQ20sI")  # magic, version, reserved, skipped, segment, first number, id prefix, crc of all before
-_PREAMBLE = struct.Struct("<II")  # crc, size of what follows it
-_HEAD = struct.Struct("<BBHIQdII")  # version, flags, reserved, count, first number, time, meta size, skipped
+PREAMBLE = struct.Struct("<II")  # crc, size of what follows it
+HEAD = struct.Struct("<BBHIQdII")  # version, flags, reserved, count, first number, time, meta size, skipped
 _SIZE = struct.Struct("<I")
 CHECKED = struct.Struct("<IBBHIQdII")  # size and head: what the checksum covers before meta and payload
 _WHOLE = struct.Struct("<IIBBHIQdII")  # preamble and head
 _crc32 = zlib.crc32
-PREAMBLE_BYTES: Final = _PREAMBLE.size
-HEAD_BYTES: Final = _HEAD.size
+PREAMBLE_BYTES: Final = PREAMBLE.size
+HEAD_BYTES: Final = HEAD.size
 _CRC_BYTES: Final = 4
 _CHECKED_BYTES: Final = CHECKED.size
 
@@ -117,8 +117,8 @@ def decode_header(data: bytes) -> Header | None:
         copy = data[at : at + HEADER_COPY_BYTES]
         if len(copy) == HEADER_COPY_BYTES and copy[:8] == MAGIC:
             _, version, _, skipped, segment, first, prefix, crc = _HEADER.unpack_from(copy)
-            if zlib.crc32(copy[: _HEADER.size - 4]) == crc and version >= VERSION:
-                return Header(version, segment, first, prefix.decode("ascii", "replace").rstrip("\0"), skipped)
+            if zlib.crc32(copy[: _HEADER.size - 4]) == crc and version >= VERSION and prefix.isascii():
+                return Header(version, segment, first, prefix.decode("ascii").rstrip("\0"), skipped)
     return None
 
 
@@ -182,10 +182,10 @@ def _record_at(data: memoryview, at: int, stop: int, expected: int) -> tuple[Rec
     body = at + PREAMBLE_BYTES
     if body + HEAD_BYTES > stop:
         return None
-    crc, size = _PREAMBLE.unpack_from(data, at)
+    crc, size = PREAMBLE.unpack_from(data, at)
     if size < HEAD_BYTES or body + size > stop:
         return None
-    version, flags, reserved, count, first, time, meta_size, skipped = _HEAD.unpack_from(data, body)
+    version, flags, reserved, count, first, time, meta_size, skipped = HEAD.unpack_from(data, body)
     if version != VERSION or reserved or HEAD_BYTES + meta_size > size or first < expected or not 0 <= first < NUMBER_MAX:
         return None
     if not count and not flags & FLAG_END:
@@ -236,7 +236,7 @@ def _run_at(data: memoryview, at: int, stop: int, low: int, high: int) -> tuple[
 def _search(data: memoryview, at: int, stop: int, expected: int, budget: int) -> tuple[int, int]:
     """Where the next intact record begins (or `stop`), and what is left of the budget."""
     while at + PREAMBLE_BYTES + HEAD_BYTES <= stop and budget > 0:
-        size = _PREAMBLE.unpack_from(data, at)[1]
+        size = PREAMBLE.unpack_from(data, at)[1]
         if HEAD_BYTES <= size <= stop - at - PREAMBLE_BYTES and data[at + PREAMBLE_BYTES] == VERSION:
             budget -= size
             if _record_at(data, at, stop, expected) is not None:

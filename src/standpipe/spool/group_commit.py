@@ -1,31 +1,33 @@
 """Callers that wait for the disk share what it costs: one of them, the leader, syncs for all who wait by then.
 
+Released callers come back at different moments, some ten microseconds apart. If the first of them synced at once, the others would
+just miss it, and each sync would serve half of them. So whoever completes the group (as many as were about at the last sync) leads,
+and needs nobody to wake it; the first to come watches the clock, and leads if the others stay away.
+
 No lock is held while somebody waits, but the lead itself, which its owner can take twice: a signal handler may produce in the
-middle of any line here. Nobody waits in vain: a caller first puts itself into `_waiting` and then tries to lead; a leader first
-gives up the lead and then wakes one who waits. Whoever takes a waiter out of `_waiting` must wake it.
+middle of any line here. Nobody waits in vain:
+
+1. A caller first puts itself into `_waiting` and then looks who leads or watches. Only if somebody else does it waits without a
+   limit.
+2. Whoever stops leading or watching, or goes, says so first and then looks whether somebody is left whom nobody attends to, and
+   wakes one of them: that one sees for itself what is to be done.
+3. Whoever takes a caller out of `_waiting` must wake it.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from threading import get_ident
 from time import monotonic
 from typing import Final
 
 PATIENCE_MAX: Final = 0.001
-"""Most seconds that a leader waits for others to come back, and never more than half of what the last sync took. Callers are
-back some ten microseconds after their release; without this pause they just miss the next sync, and each has half of them."""
+"""Most seconds that a watcher waits at a time for others to come back, and never more than half of what the last sync took. If
+somebody came meanwhile it waits once more: it costs at most as much again as the sync, and one sync less is what it may save."""
 
-
-class _Waiter:
-    """A caller who waits until every message below `number` is on the disk."""
-
-    __slots__ = ("number", "woken")
-
-    def __init__(self, number: int) -> None:
-        self.number = number
-        self.woken = threading.Lock()
-        self.woken.acquire()
+NOBODY: Final = 0
+"""No thread has this id."""
 
 
 class GroupCommit:
@@ -38,77 +40,88 @@ class GroupCommit:
         self._durable = durable
         self._sync = sync
         self._lead = threading.RLock()
-        self._waiting: dict[_Waiter, None] = {}  # in the order in which they came
-        self._expected = 0  # so many others seem to be about
-        self._gate: threading.Lock | None = None  # opened when they have come
+        self._leader = NOBODY  # the thread that syncs for all
+        self._watcher = NOBODY  # the thread that watches the clock
+        self._waiting: dict[threading.Lock, int] = {}  # in the order in which they came: what wakes them, the number they want
+        self._complete = 1  # so many waited for the last sync, or led it, or came meanwhile
         self._sync_seconds = 0.0
 
     def commit(self, number: int) -> None:
         """Return when every message below `number` is on the disk. Raises what `sync` raises."""
         while self._durable() < number:
-            waiter = _Waiter(number)
-            self._waiting[waiter] = None
-            if self._lead.acquire(blocking=False):
-                try:
-                    self._waiting.pop(waiter, None)
-                    self._sync_for_all(number)
-                finally:
-                    self._lead.release()
-                    self._wake_one()
-            else:
-                self._open_gate()
-                self._wait(waiter)
+            woken = threading.Lock()
+            woken.acquire()
+            try:
+                self._waiting[woken] = number
+                if self._leads(woken):
+                    self._waiting.pop(woken, None)
+                    self._lead_all(number)
+                else:
+                    woken.acquire()
+            except BaseException:  # the disk, or Ctrl-C
+                self._waiting.pop(woken, None)
+                if self._watcher == get_ident():
+                    self._watcher = NOBODY
+                self._leave()
+                raise
+        self._leave()
 
-    def _wait(self, waiter: _Waiter) -> None:
+    def _leads(self, woken: threading.Lock) -> bool:
+        """Whether it is this caller who leads now: then it has the lead. Else somebody wakes it, or has."""
+        me = get_ident()  # who leads or watches may be us, interrupted by our own signal handler
+        if self._leader not in (NOBODY, me):
+            return False
+        if len(self._waiting) < self._complete:
+            if self._watcher not in (NOBODY, me):
+                return False
+            self._watcher = me
+            others_lead = self._others_come(woken)
+            if self._watcher == me:
+                self._watcher = NOBODY
+            if others_lead:
+                woken.release()  # woken already: it need not wait
+                return False
+        return self._lead.acquire(blocking=False)
+
+    def _others_come(self, woken: threading.Lock) -> bool:
+        """Watch the clock; True when another one has led. One sync for many is worth a wait, but not much more than it takes."""
+        patience = min(PATIENCE_MAX, self._sync_seconds / 2)
+        here = len(self._waiting)
+        if woken.acquire(timeout=patience):
+            return True
+        return len(self._waiting) > here and woken.acquire(timeout=patience)
+
+    def _lead_all(self, number: int) -> None:
+        """With the lead, which it gives up: sync, and wake whoever need not wait any more."""
         try:
-            waiter.woken.acquire()
-        except BaseException:  # Ctrl-C; if it was our turn to lead, it is another's now
-            if self._waiting.pop(waiter, waiter) is waiter:
-                self._wake_one()
-            raise
+            self._leader = get_ident()
+            self._watcher = NOBODY  # who watched is among those we sync for, or sees for itself when it has waited long enough
+            if self._durable() < number:
+                self._sync_for_all()
+        finally:
+            self._leader = NOBODY
+            self._lead.release()
 
-    def _sync_for_all(self, number: int) -> None:
-        if self._durable() >= number:
-            return
-        self._gather()
+    def _sync_for_all(self) -> None:
         began = monotonic()
         self._sync()
         self._sync_seconds = monotonic() - began
         durable = self._durable()
-        waiting = list(self._waiting)
-        self._expected = len(waiting)
-        for waiter in waiting:
-            if waiter.number <= durable:
-                self._wake(waiter)
+        waiting = list(self._waiting.items())
+        self._complete = len(waiting) + 1
+        for woken, number in waiting:
+            if number <= durable:
+                self._wake(woken)
 
-    def _gather(self) -> None:
-        """Give those who were about a moment to come back."""
-        if len(self._waiting) >= self._expected:
-            return
-        gate = threading.Lock()
-        gate.acquire()
-        self._gate = gate
-        if len(self._waiting) < self._expected:
-            gate.acquire(timeout=min(PATIENCE_MAX, self._sync_seconds / 2))
-        self._gate = None
-
-    def _open_gate(self) -> None:
-        gate = self._gate
-        if gate is not None and len(self._waiting) >= self._expected:
-            self._gate = None
-            try:
-                gate.release()
-            except RuntimeError:  # another one has opened it
-                pass
-
-    def _wake(self, waiter: _Waiter) -> bool:
-        if self._waiting.pop(waiter, waiter) is waiter:
+    def _wake(self, woken: threading.Lock) -> bool:
+        if self._waiting.pop(woken, None) is None:
             return False  # somebody else has, or it has gone
-        waiter.woken.release()
+        woken.release()
         return True
 
-    def _wake_one(self) -> None:
-        """The first who waits sees for itself whether it has to lead."""
-        for waiter in list(self._waiting):
-            if self._wake(waiter):
-                return
+    def _leave(self) -> None:
+        """If callers wait and nobody leads or watches, the first of them must."""
+        if self._waiting and self._leader == NOBODY and self._watcher == NOBODY:
+            for woken in list(self._waiting):
+                if self._wake(woken):
+                    return

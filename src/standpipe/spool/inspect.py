@@ -23,6 +23,7 @@ from standpipe.spool.owner import owner_of
 from standpipe.spool.positions import JOURNAL, SNAPSHOT, Positions
 from standpipe.spool.recovery import never_used, reconstructed
 from standpipe.spool.segment import CORRUPT_SUFFIX, TEMPORARY_SUFFIX, Segment, segment_name, segment_number
+from standpipe.spool.tail import end_of
 
 LOOKS: Final = 5
 """How often something is read again that its owner may just be writing: writing it takes microseconds, reading milliseconds."""
@@ -49,6 +50,7 @@ class Survey:
         self.positions = Positions(files)
         self.stored = Intervals()
         self.nothing = Intervals()  # given to messages that were dropped at once
+        self.removed = Intervals()  # of segments between others that are not there any more
         self.knows_what_is_gone = False
         """whether the positions are whole, so that what was removed must be settled in them"""
         self._files = files
@@ -95,6 +97,7 @@ class Survey:
         limit, following = None, None
         for segment in reversed(segments):  # one that was written again after a failed sync begins within an older one
             if following is not None:
+                segment.adjacent = following.number == segment.number + 1
                 begin = following.first - following.skipped
                 limit = begin if limit is None else min(limit, begin)
                 segment.stop = max(segment.first, limit)
@@ -150,7 +153,9 @@ class Survey:
         self._expected = run = max(self._expected, segment.first)  # records follow each other since the number `run`
         self.nothing.add(segment.first - segment.skipped, segment.first)
         limit = None if last else segment.stop
+        found_last: Record | Damage | End | None = None
         for _, item in segment.items(HEADER_BYTES):
+            found_last = item
             if isinstance(item, Damage):
                 if limit is None or self._expected < limit:
                     self._damage(segment, item, being_written=self._live and last)
@@ -168,6 +173,8 @@ class Survey:
                     yield found
         self.stored.add(run, self._expected)
         self._stop = max(self._stop, self._expected)
+        if not last:
+            self.removed.add(end_of(segment, found_last, self._expected), segment.stop)
 
     def _load(self, segment: Segment, last: bool) -> bool:
         """Read it; False if it is gone, which its owner does when all of it is settled."""
@@ -298,6 +305,8 @@ class Survey:
                 done.add(start, stop)
         if not self.knows_what_is_gone:
             done.add(0, self.lowest)
+            for start, stop in self.removed:
+                done.add(start, stop)
         return done
 
     def _home(self, number: int) -> str:

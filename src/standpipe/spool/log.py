@@ -42,6 +42,7 @@ from standpipe.spool.group_commit import GroupCommit
 from standpipe.spool.positions import SETTLED, TAKEN, Positions
 from standpipe.spool.reader import Reader
 from standpipe.spool.recovery import Finder, Recovery
+from standpipe.spool.removals import Removals
 from standpipe.spool.rewriting import Written, encoded, written_since
 from standpipe.spool.segment import TEMPORARY_SUFFIX, Segment
 from standpipe.spool.statistics import SpoolStatistics
@@ -72,7 +73,14 @@ class Spool:
     __slots__ = ("__dict__", "__weakref__", "_careful", "_current", "_next", "_unsynced")
 
     def __init__(
-        self, files: FileSystem, lock: threading.RLock, *, segment_bytes: int = SEGMENT_BYTES, careful: bool = True, name: str = "spool"
+        self,
+        files: FileSystem,
+        lock: threading.RLock,
+        *,
+        segment_bytes: int = SEGMENT_BYTES,
+        careful: bool = True,
+        salvages: bool = False,
+        name: str = "spool",
     ) -> None:
         self._finder = Finder(files, name)
         self.recovery: Recovery = self._finder.found
@@ -91,7 +99,7 @@ class Spool:
         self._disk = Disk(name)
         self._syncing_files: Sequence[MappedFile] = ()  # not to be closed now
         self._to_close: list[MappedFile] = []
-        self._to_remove: list[str] = []
+        self._removals = Removals(files, self._disk, name)
         self._next = 0
         self._written = 0  # the number after the last message of sealed segments
         self._next_segment = 0
@@ -99,7 +107,8 @@ class Spool:
         self._prefix = os.urandom(10).hex()
         self._durable = 0
         self._group = GroupCommit(lambda: self._durable, self._sync)
-        self._reader = Reader(files, self._positions, self._finder)
+        self._reader = Reader(files, self._positions, self._finder, salvages)
+        self._unreadable: str | None = None  # what the disk said when it was last asked for messages, if it refused
         self._closed = False
 
     # --- opening ------------------------------------------------------------------------------------------------------
@@ -152,6 +161,11 @@ class Spool:
     def next_number(self) -> int:
         """The number that the next message gets."""
         return self._next
+
+    @property
+    def durable(self) -> int:
+        """Every message below this number is on the disk, or settled."""
+        return self._durable
 
     @property
     def prefix(self) -> str:
@@ -216,7 +230,7 @@ class Spool:
     def _begin(self, size: int, first: int, suffix: str = "") -> Segment:
         if self._closed:
             raise SpoolError(f"{self._name}: the spool is closed; the message was not accepted")
-        self._remove_files()
+        self._removals.try_again()
         number = self._next_segment
         self._next_segment += 1
         skipped = max(0, first - (self._written if self._current is None else self._current.stop))
@@ -244,8 +258,7 @@ class Spool:
         if segment.file is None:
             return
         segment.shut()
-        self._to_remove.append(name)
-        self._remove_files()
+        self._removals.remove(name)
 
     def _seal(self) -> None:
         """End the current segment. It goes to the disk with the next sync, before what follows it."""
@@ -303,6 +316,8 @@ class Spool:
             if self._closed:
                 raise self._too_late()
             number = self._next
+            if self._careful and self._current is not None:
+                self._current.make_ready()
             sealed = list(self._unsynced_segments)
             files = [segment.file for segment in [*sealed, self._current] if segment is not None and segment.file is not None]
             before = self._syncing_files  # a signal handler may sync while its own thread does
@@ -413,12 +428,18 @@ class Spool:
         try:
             found, finished = self._reader.read(self._segments, self._current, max_bytes, below, merge)
         except OSError as error:
-            self._disk.refuses(error)
+            self._unreadable = str(error)
             raise SpoolError(f"{self._name}: the spool cannot be read now ({error}); its messages wait") from error
+        self._unreadable = None
         for segment in finished:
             self._shut(segment)
             self._drop_if_settled(segment)
         return found
+
+    @property
+    def reading_at(self) -> int:
+        """The number of the message that is read next: those below have been found, or turned out not to be there."""
+        return self._reader.cursor[2]
 
     @property
     def read_to_end(self) -> bool:
@@ -431,6 +452,11 @@ class Spool:
         """How many of the backlog turned out, in `read` since the last call, to be lost or never to have been: nobody need wait."""
         absent, self._reader.absent = self._reader.absent, 0
         return absent
+
+    def take_damaged(self) -> list[tuple[Record, str]]:
+        """Where it `salvages`: records whose checksum does not fit, found in `read` since the last call. Settle them elsewhere."""
+        damaged, self._reader.damaged = self._reader.damaged, []
+        return damaged
 
     @property
     def former_bytes(self) -> int:
@@ -484,20 +510,8 @@ class Spool:
         if segment in self._unsynced_segments:
             self._unsynced_segments.remove(segment)
         self._shut(segment)
-        self._to_remove.append(segment.name)
-        self._remove_files()
+        self._removals.remove(segment.name)
         self._positions.write()  # on a full disk there may be room only now
-
-    def _remove_files(self) -> None:
-        """Remove the files of settled segments; what fails is tried again with the next one."""
-        for name in list(self._to_remove):
-            try:
-                self._files.remove(name)
-                self._to_remove.remove(name)
-            except OSError as error:
-                self._disk.refuses(error)
-                _log.warning("%s: %s could not be removed (%s); it is tried again", self._name, name, error)
-                return
 
     def _shut(self, segment: Segment) -> None:
         if segment is self._current or segment in self._unsynced_segments:
@@ -562,8 +576,8 @@ class Spool:
 
     @property
     def trouble(self) -> str | None:
-        """What the disk said when it refused something, as long as it has not taken anything since."""
-        return self._disk.last_error if self._disk.failing else None
+        """What the disk said when it refused something, as long as it has not taken, or given back, anything since."""
+        return self._disk.last_error if self._disk.failing else self._unreadable
 
     def statistics(self) -> SpoolStatistics:
         """The spool now."""
@@ -576,6 +590,6 @@ class Spool:
             position_failures=self._positions.failures,
             damaged_bytes=self.recovery.damaged_bytes,
             lost_messages=self.recovery.lost,
-            failing=self._disk.failing,
-            last_error=self._disk.last_error,
+            failing=self.trouble is not None,
+            last_error=self._unreadable or self._disk.last_error,
         )

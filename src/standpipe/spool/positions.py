@@ -11,6 +11,7 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Final
 
 import orjson
@@ -133,18 +134,17 @@ class Positions:
         self._stale = True
         self._files.replace(SNAPSHOT, version + b" " + _checksum(version, body) + b"\n" + body)
         self._waiting.clear()
-        if self._journal is not None:
-            self._journal.close()
-            self._journal = None
+        self.close()
         self._files.remove(JOURNAL)
         self._stale = False
         self._journal_bytes = 0
 
     def close(self) -> None:
         """Release the journal."""
-        if self._journal is not None:
-            self._journal.close()
-            self._journal = None
+        journal, self._journal = self._journal, None
+        if journal is not None:
+            with suppress(OSError):  # what it did not take costs duplicates after a crash, as ever
+                journal.close()
 
 
 def intact_entries(journal: bytes) -> Iterator[tuple[int, int, int]]:

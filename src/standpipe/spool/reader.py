@@ -8,19 +8,24 @@ from standpipe.spool.files import FileSystem
 from standpipe.spool.format import HEADER_BYTES, Damage, End, Record
 from standpipe.spool.positions import SETTLED, Positions
 from standpipe.spool.recovery import Finder
+from standpipe.spool.salvage import NOTHING, Wreck, salvaged
 from standpipe.spool.segment import Segment
+from standpipe.spool.tail import end_of
 
 
 class Reader:
     """Where reading goes on. Guarded by the spool's lock.
 
     `cursor`: a segment's number, the offset in it, the number of the message that comes next. `absent`: numbers that turned
-    out to stand for no message that can be read, since somebody asked last.
+    out to stand for no message that can be read, since somebody asked last. `salvages`: damaged records of which it is certain
+    which messages they were are put into `damaged`, with their id prefix, and are not settled; else they count as lost.
     """
 
-    def __init__(self, files: FileSystem, positions: Positions, finder: Finder) -> None:
+    def __init__(self, files: FileSystem, positions: Positions, finder: Finder, salvages: bool = False) -> None:
         self.cursor: tuple[int, int, int] = (0, HEADER_BYTES, 0)
         self.absent = 0
+        self.damaged: list[tuple[Record, str]] = []
+        self._salvages = salvages
         self._files = files
         self._positions = positions
         self._finder = finder
@@ -69,24 +74,32 @@ class Reader:
     def _walk(self, segment: Segment, below: int, merge: bool) -> Iterator[Record]:
         """The records of a segment, which is open, from the cursor on, which moves along."""
         number, offset, expected = self.cursor
-        kept, end = True, segment.stop
+        if offset == HEADER_BYTES:  # its header says so; the numbers between were given to messages that were dropped at once
+            expected = max(expected, segment.first)
+        kept, wreck = True, NOTHING
+        last: Record | Damage | End | None = None
         whole = range(expected, min(below, segment.stop) if segment.sealed else below)  # no part of a merged record is to be left out
         for behind, item in segment.items(offset, whole if merge else None):
             if expected >= below or (isinstance(item, Record) and item.first >= below):
                 return
+            last = item
             if isinstance(item, Damage):
                 kept = (expected >= segment.stop or self._finder.damaged(segment, item)) and kept
-            elif isinstance(item, End):
-                end = segment.stop if segment.adjacent else min(item.stop, segment.stop)
-            elif segment.sealed and item.first >= segment.stop:
+                wreck = salvaged(segment.buffer, item, expected) if self._salvages else NOTHING
+            elif isinstance(item, Record) and segment.sealed and item.first >= segment.stop:
+                if wreck.stop <= segment.stop:
+                    expected = self._salvage(segment, wreck, expected, item.first - item.skipped)
                 break  # written again to another segment
-            elif item.first >= expected:
+            elif isinstance(item, Record) and item.first >= expected:
+                expected = self._salvage(segment, wreck, expected, item.first - item.skipped)
                 self._missing(segment, expected, item.first - item.skipped, kept)
                 self.absent += self._positions.dropped(item.first, item.skipped)
                 expected = item.first + item.count
                 self.cursor = (number, behind, expected)
                 yield item
         if segment.stop <= below:  # also while it is written: a failed sync may have taken what was written last
+            end = end_of(segment, last, expected)
+            expected = self._salvage(segment, wreck, expected, end) if isinstance(last, End) else expected
             self._missing(segment, expected, end, kept)
             self.cursor = (number, self.cursor[1], max(expected, end))
             self._gone(end, segment.stop)
@@ -99,6 +112,21 @@ class Reader:
                 segment.load(self._files.read(segment.name))
             except FileNotFoundError:  # somebody removed it: what was in it is missing, what follows is not
                 segment.load(b"")
+
+    def _salvage(self, segment: Segment, wreck: Wreck, expected: int, stop: int) -> int:
+        """Put aside the messages `expected` to `stop` if it is they that are damaged; the number from where on others are missing."""
+        if wreck.stop != stop or not wreck.records or wreck.records[0].first - wreck.records[0].skipped != expected:
+            return expected
+        count = 0
+        for record in wreck.records:
+            self.absent += self._positions.dropped(record.first, record.skipped)
+            unsettled = self._unsettled(record.first, record.first + record.count)
+            if unsettled:
+                self.damaged.append((record, segment.prefix))
+                count += unsettled
+        if count:
+            self._finder.corrupt(count, segment)
+        return stop
 
     def _missing(self, segment: Segment, start: int, stop: int, kept: bool) -> None:
         """The messages `start` to `stop` are not in their segment. It stays if its damaged bytes could not be kept elsewhere."""

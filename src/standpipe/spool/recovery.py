@@ -6,6 +6,7 @@ Looking changes nothing, so that a spool of a newer version is refused untouched
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from hashlib import blake2b
 
@@ -14,6 +15,7 @@ from standpipe.spool.files import FileSystem
 from standpipe.spool.format import HEADER_BYTES, NUMBER_MAX, PREAMBLE_BYTES, VERSION, Damage, End, Header, Record, decode_header, scan
 from standpipe.spool.positions import SETTLED, SNAPSHOT, Positions
 from standpipe.spool.segment import CORRUPT_SUFFIX, TEMPORARY_SUFFIX, Segment, number_used, segment_number
+from standpipe.spool.tail import is_unfinished, numbers_behind
 
 _log = logging.getLogger("standpipe.spool")
 
@@ -23,8 +25,8 @@ class Recovery:
     """What opening a spool found, and what reading it found later.
 
     `backlog` messages wait, `in_flight` of which may have been sent before. `torn_bytes` are what a crash left of records that
-    nobody was promised. `damaged_bytes` were set aside in `*.corrupt`; `lost` messages cannot be read any more. `problems` are
-    sentences for people.
+    nobody was promised. `damaged_bytes` were set aside in `*.corrupt`; of `corrupt` messages it is known that they were there, and
+    what they say may be wrong; `lost` messages cannot be read any more. `problems` are sentences for people.
     """
 
     segments: int = 0
@@ -32,6 +34,7 @@ class Recovery:
     in_flight: int = 0
     torn_bytes: int = 0
     damaged_bytes: int = 0
+    corrupt: int = 0
     lost: int = 0
     problems: list[str] = field(default_factory=list)
 
@@ -148,8 +151,10 @@ class Finder:
         # Numbers that were ever noted must not be given out again: they would count as settled.
         following = max(noted, stop)
         lowest = segments[0].first if segments else following
-        if lowest and not positions.whole:  # what is not there any more was settled, as far as anybody can tell
-            positions.note(SETTLED, 0, lowest)
+        if not positions.whole:  # what is not there any more was settled, as far as anybody can tell
+            for start, last in ((0, lowest), *self._removed(segments)):
+                if start < last:
+                    positions.note(SETTLED, start, last - start)
         gone = sum(last - first for first, last in positions.settled.gaps(0, lowest))
         gone += sum(last - first for first, last in positions.settled.gaps(max(stop, lowest), following))
         if gone:
@@ -157,6 +162,14 @@ class Finder:
         if stop < following:
             positions.note(SETTLED, stop, following - stop)
         return following
+
+    def _removed(self, segments: list[Segment]) -> Iterator[tuple[int, int]]:
+        """Which numbers were in segments between these that are not there any more."""
+        for segment in segments:
+            if not segment.adjacent:
+                segment.load(self._files.read(segment.name))
+                yield numbers_behind(segment)
+                segment.unload()
 
     def bring_to_disk(self, segments: list[Segment]) -> None:
         """What a process that was killed has written may be with the operating system only: a power cut must not take it now.
@@ -192,8 +205,9 @@ class Finder:
         else:
             self.found.damaged_bytes += len(data)
             self.report(f"{segment.name} is damaged at offset {damage.start} ({len(data)} bytes): set aside, what follows is intact")
-        self._told[where] = self.set_aside(f"{segment.name}.{damage.start:08x}{CORRUPT_SUFFIX}", data)
-        return self._told[where]
+        unfinished = is_unfinished(segment.buffer, damage)  # then there is nothing to look at: nobody was promised that message
+        self._told[where] = kept = unfinished or self.set_aside(f"{segment.name}.{damage.start:08x}{CORRUPT_SUFFIX}", data)
+        return kept
 
     def set_aside(self, name: str, data: bytes) -> bool:
         """Keep `data` for people to look at, durably. False if the disk refuses."""
@@ -204,6 +218,11 @@ class Finder:
             self.report(f"damaged bytes could not be kept as {name} ({error}); they stay in their segment")
             return False
         return True
+
+    def corrupt(self, count: int, segment: Segment) -> None:
+        """`count` messages of a segment are known, but what they say is damaged."""
+        self.found.corrupt += count
+        self.report(f"{count} message(s) in {segment.name} are damaged: they are put aside as dead letters, to be mended or purged")
 
     def lost(self, count: int, segment: Segment) -> None:
         """`count` messages of a segment cannot be read."""

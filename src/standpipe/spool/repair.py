@@ -165,7 +165,8 @@ class _Repairer:
 
     def _write_off(self, survey: Survey, found: Inspection) -> None:
         if not survey.knows_what_is_gone:
-            survey.positions.note(SETTLED, 0, survey.lowest)
+            for start, stop in ((0, survey.lowest), *survey.removed):
+                survey.positions.note(SETTLED, start, stop - start)
         for start, stop in found.missing_numbers:
             survey.positions.note(SETTLED, start, stop - start)
         self._written_off = found.missing

@@ -138,13 +138,25 @@ class History:
         return repeated
 
     @property
+    def not_noted(self) -> dict[int, int]:
+        """For each run, how many of its deliveries were repeated by a later one: it died before it could note them. What failed and
+        waits for a retry lets others pass, so that one run may have to repeat what several before it could not note."""
+        delivered_by: dict[int, int] = {}
+        not_noted: dict[int, int] = defaultdict(int)
+        for run, number, _, _ in self.delivered:
+            if number in delivered_by:
+                not_noted[delivered_by[number]] += 1
+            delivered_by[number] = run
+        return not_noted
+
+    @property
     def found_backlogs(self) -> int:
         """How many processes began with messages of their predecessor."""
         return sum(backlog > 0 for backlog in self.backlogs)
 
 
 def check(history: History, *, window: int, may_be_lost: frozenset[int] = frozenset()) -> None:
-    """The rules. `window`: how many messages one process may at most send again of what its predecessors delivered."""
+    """The rules. `window`: how many messages that one process has delivered may at most be sent again."""
     lost = history.lost - may_be_lost
     assert not lost, f"{len(lost)} promised messages were never delivered: {_few(lost)}"
     unexpected = history.arrived - set(history.attempted)
@@ -156,8 +168,8 @@ def check(history: History, *, window: int, may_be_lost: frozenset[int] = frozen
     assert not altered, f"{len(altered)} messages arrived changed: {_few(altered)}"
     check_ids(history)
     check_order(history)
-    worst = max(history.repeated.values(), default=0)
-    assert worst <= window, f"one process sent {worst} messages again, more than the {window} that may have been in flight"
+    worst = max(history.not_noted.values(), default=0)
+    assert worst <= window, f"{worst} messages of one process were sent again, more than the {window} that may have been in flight"
 
 
 def check_ids(history: History) -> None:

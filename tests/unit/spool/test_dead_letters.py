@@ -68,6 +68,18 @@ def test_texts_that_are_no_unicode_do_not_keep_a_letter_from_being_stored(store:
     assert (found.key, found.error, found.headers) == ("\\ud800", "no file \\udcff", {"a": "\\ud800"})
 
 
+def test_the_size_of_a_letter_is_that_of_its_bytes(store: SqliteDeadLetters) -> None:
+    store.add([letter(1), letter(2, key="k\u00fc", headers={"a": "\u00fc"})])
+    plain, more = store
+    assert more.size - plain.size == len(b"k\xc3\xbc") + len(b'{"a": "\xc3\xbc"}')
+
+
+def test_what_a_statement_may_have_to_undo_is_kept_in_memory(store: SqliteDeadLetters) -> None:
+    """In a file 100,000 letters at the end of a process take twice as long."""
+    with store._file.writing() as db:
+        assert db.execute("PRAGMA temp_store").fetchone()[0] == 2
+
+
 def test_a_payload_of_many_megabytes_is_kept(store: SqliteDeadLetters) -> None:
     payload = os.urandom(20 * 2**20)
     store.add([letter(1, payload=payload)])

@@ -9,7 +9,8 @@ from collections.abc import Callable
 
 import pytest
 
-from standpipe.spool.group_commit import GroupCommit
+from standpipe.spool import group_commit
+from standpipe.spool.group_commit import NOBODY, GroupCommit
 
 WITHIN = 20.0
 
@@ -90,6 +91,26 @@ def test_all_who_come_during_a_sync_share_the_next_one() -> None:
     assert log.syncs == 2
 
 
+def test_who_comes_during_a_sync_is_not_released_by_it() -> None:
+    log = Log()
+    log.may_sync.clear()
+    first = log.callers(1)
+    assert log.syncing.wait(WITHIN)
+    second = log.callers(1)
+    log.wait_until_waiting(1)
+    log.syncing.clear()
+    log.during = log.may_sync.clear
+
+    log.may_sync.set()
+
+    join(first)
+    assert log.syncing.wait(WITHIN)
+    assert (log.durable, log.written, log.syncs) == (1, 2, 2)
+    assert second[0].is_alive(), "released before its message was on the disk"
+    log.may_sync.set()
+    join(second)
+
+
 def test_what_is_on_the_disk_already_is_not_synced_again() -> None:
     log = Log()
     log.put()
@@ -152,6 +173,91 @@ def test_when_the_one_to_lead_next_is_interrupted_another_leads(monkeypatch: pyt
     log.may_sync.set()
 
     join([helper, *leader, *behind])
+    assert log.durable == 3
+
+
+def after_a_group_of(count: int, log: Log, monkeypatch: pytest.MonkeyPatch, patience: float) -> None:
+    """So many seem to be about, and a watcher waits `patience` seconds for them."""
+    monkeypatch.setattr(group_commit, "PATIENCE_MAX", patience)
+    log.group._complete = count
+    log.group._sync_seconds = 2 * patience
+
+
+def wait_until_watching(log: Log) -> None:
+    until = time.monotonic() + WITHIN
+    while log.group._watcher == NOBODY:
+        assert time.monotonic() < until, "nobody watches"
+        time.sleep(0.0005)
+
+
+def test_callers_that_come_back_share_one_sync_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    log = Log()
+    after_a_group_of(8, log, monkeypatch, WITHIN)
+
+    join(log.callers(8))
+
+    assert log.syncs == 1
+
+
+def test_one_who_comes_alone_after_a_group_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    log = Log()
+    after_a_group_of(8, log, monkeypatch, 0.01)
+
+    join(log.callers(1))
+
+    assert log.syncs == 1
+    assert log.group._complete == 1, "the next one has nobody to wait for"
+
+
+def test_when_the_one_who_watches_is_interrupted_another_watches(monkeypatch: pytest.MonkeyPatch) -> None:
+    log = Log()
+    after_a_group_of(3, log, monkeypatch, 1.0)
+    behind: list[threading.Thread] = []
+
+    def interrupt() -> None:
+        wait_until_watching(log)
+        behind.extend(log.callers(1))
+        log.wait_until_waiting(2)
+        signal.pthread_kill(main, signal.SIGINT)
+
+    main = threading.get_ident()
+    helper = threading.Thread(target=interrupt)
+    helper.start()
+    with pytest.raises(KeyboardInterrupt):
+        log.put()
+
+    join([helper, *behind])
+    assert log.durable == 2
+    assert log.group._waiting == {}
+
+
+def test_a_signal_handler_of_the_one_who_watches_does_not_wait_for_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    log = Log()
+    after_a_group_of(5, log, monkeypatch, 5.0)
+    behind: list[threading.Thread] = []
+
+    def interrupt() -> None:
+        wait_until_watching(log)
+        behind.extend(log.callers(1))
+        log.wait_until_waiting(2)
+        signal.pthread_kill(main, signal.SIGUSR1)
+
+    def handler(*_: object) -> None:
+        log.group._sync_seconds = 0.0
+        log.put()
+
+    main = threading.get_ident()
+    before = signal.signal(signal.SIGUSR1, handler)
+    helper = threading.Thread(target=interrupt)
+    helper.start()
+    began = time.monotonic()
+    try:
+        log.put()
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+
+    join([helper, *behind])
+    assert time.monotonic() - began < 5.0
     assert log.durable == 3
 
 
