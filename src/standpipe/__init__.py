@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from standpipe.app.application import Application, load
     from standpipe.app.ledger import Ledger
+    from standpipe.app.log_handler import StandpipeHandler
     from standpipe.core.dead_letter import DeadLetter, Reason
     from standpipe.core.errors import (
         ConfigurationError,
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
         Disconnected,
         EncodingError,
         MessageTooLarge,
+        Misconfigured,
         NotSent,
         ProducerClosed,
         QueueFull,
@@ -33,10 +35,10 @@ if TYPE_CHECKING:
     from standpipe.delivery.batch import Batch
     from standpipe.delivery.dead_letters import MemoryDeadLetters
     from standpipe.delivery.receipt import Receipt, State
+    from standpipe.delivery.report import Report
     from standpipe.delivery.statistics import ProducerStatistics, ShutdownReport
     from standpipe.producers.base import BaseProducer, BaseProducerConfig
     from standpipe.spool.errors import SpoolError, SpoolFull, SpoolInUse, SpoolTooNew
-    from standpipe.telemetry.handler import ProducerHandler
 
 __version__ = "0.1.0"
 
@@ -54,15 +56,16 @@ _HOME = {
     "MemoryDeadLetters": "standpipe.delivery.dead_letters",
     "Message": "standpipe.core.message",
     "MessageTooLarge": "standpipe.core.errors",
+    "Misconfigured": "standpipe.core.errors",
     "NotSent": "standpipe.core.errors",
     "Outcome": "standpipe.core.outcome",
     "ProducerClosed": "standpipe.core.errors",
-    "ProducerHandler": "standpipe.telemetry.handler",
     "ProducerStatistics": "standpipe.delivery.statistics",
     "QueueFull": "standpipe.core.errors",
     "Reason": "standpipe.core.dead_letter",
     "Receipt": "standpipe.delivery.receipt",
     "Reject": "standpipe.core.errors",
+    "Report": "standpipe.delivery.report",
     "RetryAfter": "standpipe.core.errors",
     "ShutdownReport": "standpipe.delivery.statistics",
     "SpoolError": "standpipe.spool.errors",
@@ -70,6 +73,7 @@ _HOME = {
     "SpoolInUse": "standpipe.spool.errors",
     "SpoolTooNew": "standpipe.spool.errors",
     "StandpipeError": "standpipe.core.errors",
+    "StandpipeHandler": "standpipe.app.log_handler",
     "State": "standpipe.delivery.receipt",
     "load": "standpipe.app.application",
 }
@@ -88,15 +92,16 @@ __all__ = [
     "MemoryDeadLetters",
     "Message",
     "MessageTooLarge",
+    "Misconfigured",
     "NotSent",
     "Outcome",
     "ProducerClosed",
-    "ProducerHandler",
     "ProducerStatistics",
     "QueueFull",
     "Reason",
     "Receipt",
     "Reject",
+    "Report",
     "RetryAfter",
     "ShutdownReport",
     "SpoolError",
@@ -104,6 +109,7 @@ __all__ = [
     "SpoolInUse",
     "SpoolTooNew",
     "StandpipeError",
+    "StandpipeHandler",
     "State",
     "__version__",
     "load",

@@ -14,7 +14,7 @@ from standpipe.core.errors import Disconnected, Reject, RetryAfter
 from standpipe.core.outcome import Outcome
 from standpipe.delivery.receipt import Receipt, State
 from standpipe.delivery.statistics import ProducerStatistics, ShutdownReport
-from standpipe.producers.base import BaseProducer, BaseProducerConfig, Batch
+from standpipe.producers.base import BaseProducer, BaseProducerConfig, Batch, Report
 
 
 class MyCustomProducer(BaseProducer):
@@ -69,6 +69,26 @@ class Asynchronous(BaseProducer):
 
     async def _close(self) -> None:
         self.connection = []
+
+
+class Confirmed(BaseProducer):
+    """The completion style: hand over now, report later."""
+
+    max_in_flight = 1000
+
+    def _connect(self) -> None:
+        self.reports: list[tuple[Report, int]] = []
+
+    def _submit(self, batch: Batch, report: Report) -> None:
+        self.reports += [(report, position) for position in range(len(batch))]
+
+    def _poll(self, seconds: float) -> None:
+        for report, position in self.reports:
+            report.delivered(position, {"offset": position})
+        self.reports.clear()
+
+    def _close(self) -> None:
+        self.reports = []
 
 
 def produce_and_wait() -> None:

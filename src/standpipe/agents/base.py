@@ -152,6 +152,11 @@ class BaseAgent(ABC):
         """True once a finite source has ended and everything in it has been handed over; an endless one stays False."""
         return False
 
+    @property
+    def remembers(self) -> bool:
+        """Whether what was not acknowledged is read again next time: agents that keep a checkpoint override `acknowledge`."""
+        return type(self).acknowledge is not BaseAgent.acknowledge
+
     @abstractmethod
     def open(self) -> None:
         """Get ready to read: find the source, load the checkpoint.

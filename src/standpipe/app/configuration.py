@@ -138,18 +138,22 @@ class _Reader:
         for path, item in self._validator.mappings("pipelines"):
             self._unique(path, item, [pipeline.name for pipeline in pipelines])
             config = self._validator.model(PipelineConfig, item, path)
-            if config is None:
-                continue
-            pipelines.append(config)
-            many = isinstance(item.get("from"), list)
-            for index, name in enumerate(config.agents):
-                self._refers((*path, "from", index) if many else (*path, "from"), "agent", name, agents)
-            for index, route in enumerate(config.routes):
-                self._refers((*path, "routes", index, "to"), "producer", route.to, producers)
+            self._check_references(path, item, producers, agents)
+            if config is not None:
+                pipelines.append(config)
         return pipelines
 
-    def _refers(self, path: ConfigPath, kind: str, name: str, known: Mapping[str, Any]) -> None:
-        if name in known:
+    def _check_references(self, path: ConfigPath, item: dict[str, Any], producers: Mapping[str, Any], agents: Mapping[str, Any]) -> None:
+        """As the file has them: something else that is wrong with the pipeline does not hide a wrong name."""
+        sources = item.get("from")
+        for where, name in _items((*path, "from"), sources) if isinstance(sources, list) else [((*path, "from"), sources)]:
+            self._refers(where, "agent", name, agents)
+        for where, route in _items((*path, "routes"), item.get("routes")):
+            if isinstance(route, dict):
+                self._refers((*where, "to"), "producer", route.get("to"), producers)
+
+    def _refers(self, path: ConfigPath, kind: str, name: Any, known: Mapping[str, Any]) -> None:
+        if not isinstance(name, str) or name in known:
             return
         near = difflib.get_close_matches(name, known, n=1)
         there_are = f"there are: {', '.join(known)}" if known else f"add it under `{kind}s:`"
@@ -169,6 +173,10 @@ class _Reader:
 
     def _type_of(self, agent: str) -> object:
         return next((item.get("type") for _, item in self._validator.mappings("agents") if item.get("name") == agent), None)
+
+
+def _items(path: ConfigPath, listed: Any) -> list[tuple[ConfigPath, Any]]:
+    return [((*path, index), value) for index, value in enumerate(listed)] if isinstance(listed, list) else []
 
 
 def _known(found: Mapping[str, tuple[type[Any], Any] | None]) -> dict[str, tuple[type[Any], Any]]:

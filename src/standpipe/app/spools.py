@@ -5,18 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from standpipe.app.configuration import Plan
 from standpipe.producers.config import BaseProducerConfig, SpoolConfig
+from standpipe.producers.state_dir import SPILL_PARTS, SPOOLS, spool_folder
 from standpipe.spool.inspect import waiting_in
 from standpipe.spool.inspection import Waiting
-
-FOLDER: Final = "spool"
-"""Where spools are, in the state folder."""
-
-SPILL_PARTS: Final = ("left", "spill")
-"""The two spools of a queue in memory that spills, in the order in which they are delivered."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +52,7 @@ def find_spools(plan: Plan | None, state_dir: Path) -> list[SpoolPlace]:
     """All of them, those of the configuration first; also configured ones that do not exist yet."""
     places = [] if plan is None else [place for _, config in plan.producers.values() for place in _configured(config, state_dir)]
     known = {place.folder.absolute() for place in places}
-    for folder in _folders(state_dir / FOLDER):
+    for folder in _folders(state_dir / SPOOLS):
         parts = [folder / part for part in SPILL_PARTS if (folder / part).is_dir()]
         for path in [folder] if not parts or any(each.is_file() for each in folder.iterdir()) else []:
             if path.absolute() not in known:
@@ -70,7 +65,7 @@ def find_spools(plan: Plan | None, state_dir: Path) -> list[SpoolPlace]:
 
 def _configured(config: BaseProducerConfig, state_dir: Path) -> Iterator[SpoolPlace]:
     queue = config.queue
-    folder = Path(queue.path) if queue.path is not None else state_dir / FOLDER / config.name
+    folder = spool_folder(config.name, queue.path, state_dir)
     if isinstance(queue, SpoolConfig):
         yield SpoolPlace(config.name, folder, configured=True)
     elif queue.on_full == "spill":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from standpipe.config.shape import Shapes, choices_of, fields_of, is_model, shapes_of
@@ -16,13 +16,15 @@ class Fault:
     """What is wrong with a value, and the remedy.
 
     `expected` is set if the value is of the wrong kind; such faults of one value (from the members of a union) are joined.
-    `field` names a field of the value that the fault is about.
+    `field` names a field of the value that the fault is about. `about` is what the model says of it, shown behind the remedy as it
+    is: its examples hold passwords, which are nobody's.
     """
 
     message: str
     remedy: str | None = None
     expected: str | None = None
     field: str | None = None
+    about: str = ""
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,9 @@ class Case:
         return found(self.value, secret=self.is_secret)
 
 
+_SENTENCE_END = re.compile(r"[.;] ")
+
+
 def fault_of(case: Case) -> Fault:
     """The fault that `case` stands for."""
     expected = _EXPECTED.get(case.type)
@@ -52,13 +57,30 @@ def fault_of(case: Case) -> Fault:
 
 def wrong_kind(case: Case, expected: str) -> Fault:
     """The fault of a value that is of another kind than `expected`."""
+    remedy: str | None = None
     if case.value is None:
         remedy = "give a value, or remove the line"
     elif expected == "text" and isinstance(case.value, (bool, int, float)):
         remedy = "put it in quotes" if case.is_secret else f'write it in quotes: "{shown(case.value)}"'
-    else:
-        remedy = None
+    elif expected == "a mapping":
+        remedy = _as_mapping(case)
     return Fault(f"expected {expected}, found {case.found}", remedy, expected)
+
+
+def _as_mapping(case: Case) -> str | None:
+    """What was meant by `queue: spool` and by `tls: true`."""
+    models = [fields_of(shape) for shape in case.shapes if is_model(shape)]
+    if isinstance(case.value, str) and not case.is_secret:
+        return f"write {{type: {case.value}}}" if case.value in _types(case.shapes) else None
+    if case.value is True and any(not any(info.is_required() for info in fields.values()) for fields in models):
+        return "write {} to leave everything at its default"
+    return None
+
+
+def _types(shapes: Shapes) -> tuple[str, ...]:
+    """What `type` may be in the models among `shapes`."""
+    infos = [fields_of(shape)["type"] for shape in shapes if is_model(shape) and "type" in fields_of(shape)]
+    return tuple(dict.fromkeys(choice for info in infos for choice in choices_of(shapes_of(info.annotation))))
 
 
 _EXPECTED = {
@@ -76,8 +98,8 @@ _EXPECTED = {
 def _missing(case: Case) -> Fault:
     name = case.context["name"]
     infos = [fields_of(shape)[name] for shape in case.shapes if is_model(shape) and name in fields_of(shape)]
-    about = f" ({infos[0].description})" if infos and infos[0].description else ""
-    return Fault("missing field", f"add '{name}: ...'{about}")
+    about = f" ({_SENTENCE_END.split(infos[0].description, maxsplit=1)[0]})" if infos and infos[0].description else ""
+    return Fault("missing field", f"add '{name}: ...'", about=about)
 
 
 def _unknown_field(case: Case) -> Fault:
@@ -114,6 +136,14 @@ def _unknown_tag(case: Case) -> Fault:
     written = case.value.get(field) if isinstance(case.value, dict) else None
     inner = Case(case.type, case.context, case.message, written, (), case.is_secret)
     return Fault(f"unknown value {shown(written, secret=case.is_secret)}", _choice_remedy(inner, choices), field=field)
+
+
+def _unknown_type(case: Case) -> Fault:
+    """No `type` chooses a member of the union: in the words of one that Pydantic chooses by itself."""
+    if not isinstance(case.value, dict):
+        return wrong_kind(case, "a mapping")
+    context = {"discriminator": "type", "expected_tags": ", ".join(f"'{choice}'" for choice in _types(case.shapes))}
+    return (_unknown_tag if "type" in case.value else _missing_tag)(replace(case, context=context))
 
 
 def _missing_tag(case: Case) -> Fault:
@@ -163,6 +193,7 @@ _FAULTS: dict[str, Callable[[Case], Fault]] = {
     "enum": _not_a_choice,
     "union_tag_invalid": _unknown_tag,
     "union_tag_not_found": _missing_tag,
+    **dict.fromkeys(("unknown_queue", "unknown_auth"), _unknown_type),
     "greater_than": _bound("greater than", "gt"),
     "greater_than_equal": _bound("at least", "ge"),
     "less_than": _bound("less than", "lt"),

@@ -129,6 +129,11 @@ def _value_at(data: Any, path: Path) -> Any:
     return data
 
 
+def _is_above(path: Path, others: Iterable[Path]) -> bool:
+    """Whether something is wrong inside the value at `path`: then one member of the union does want this kind of value."""
+    return any(len(other) > len(path) and other[: len(path)] == path for other in others)
+
+
 def _secrets_near(document: Document, path: Path) -> list[str]:
     """The secrets in the value at `path`, in what it is part of, and in what it holds."""
     near = (texts for known, texts in document.secrets.items() if known[: len(path)] == path or path[: len(known)] == known)
@@ -147,7 +152,9 @@ class _Translation:
 
     def problems(self, error: ValidationError) -> list[Problem]:
         translated = [problem for details in error.errors(include_url=False) for problem in self._problem(details)]
-        return translated + [self._joined(path, alternatives) for path, alternatives in self._expected.items()]
+        places = {problem.path for problem in translated} | {self._path + path for path in self._expected}
+        joined = [self._joined(path, faults) for path, faults in self._expected.items() if not _is_above(self._path + path, places)]
+        return translated + joined
 
     def _problem(self, details: ErrorDetails) -> Iterator[Problem]:
         location, subject = details["loc"], details["input"]
@@ -182,7 +189,7 @@ class _Translation:
         is_missing = field is not None and not (isinstance(place.value, dict) and field in place.value)
         position = self._document.key_position(path) if at_key or is_missing else self._document.value_position(inner)
         hidden = _secrets_near(self._document, path)
-        remedy = redact_text(fault.remedy, hidden) if fault.remedy else None
+        remedy = redact_text(fault.remedy, hidden) + fault.about if fault.remedy else None
         return Problem.at(position, inner, redact_text(fault.message, hidden), remedy)
 
     def _joined(self, path: Path, alternatives: list[tuple[Case, Fault]]) -> Problem:

@@ -72,6 +72,17 @@ class RetryAfter(SendError):
         self.seconds = seconds
 
 
+class Misconfigured(RetryAfter):
+    """the destination refuses what the configuration says: somebody has to mend it, and the messages wait
+
+    Wrong credentials, missing permissions, an exchange that does not exist. Nothing is the messages' fault: they are kept and
+    tried again every `seconds` (default 60, clamped to 0 ... 3600), and do not become dead letters.
+    """
+
+    def __init__(self, seconds: float = 60.0, message: str | None = None) -> None:
+        super().__init__(seconds, message if message is not None else (Misconfigured.__doc__ or "").split("\n")[0])
+
+
 class Disconnected(SendError):
     """the connection is gone: reset it now instead of after `max_retries`, then try the same message again
 

@@ -6,7 +6,7 @@ single messages. The same object carries what retrying needs to know.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, KeysView, Sequence
+from collections.abc import Callable, Iterator, KeysView, Sequence
 from typing import Any
 
 import orjson
@@ -29,11 +29,6 @@ def lines_of(part: Slice) -> Sequence[bytes]:
     return receipt._lines()[start:stop]
 
 
-def total_size(slices: Iterable[Slice]) -> int:
-    """Bytes of the slices as the queue counts them; a part of a receipt counts in proportion."""
-    return sum(receipt._size if stop - start == receipt._count else share(receipt, start, stop) for receipt, start, stop in slices)
-
-
 def share(receipt: Receipt, start: int, stop: int) -> int:
     """The bytes of messages `start` to `stop`, so that the shares of all parts add up to the whole exactly."""
     return receipt._size * stop // receipt._count - receipt._size * start // receipt._count
@@ -48,7 +43,7 @@ class Batch:
     Not thread-safe; do not keep it after `_send_batch` has returned.
     """
 
-    __slots__ = ("attempts", "born", "count", "due", "epoch", "first_attempt", "holds", "slices", "tries", "unknown")
+    __slots__ = ("attempts", "born", "count", "details", "due", "epoch", "first_attempt", "holds", "slices", "tries", "unknown")
 
     def __init__(self, slices: list[Slice], count: int, *, holds: bool = True) -> None:
         self.slices = slices
@@ -64,6 +59,9 @@ class Batch:
         self.unknown = False
         self.holds = holds
         self.first_attempt: float | None = None
+        self.details: Sequence[Any] | None = None
+        """What the destination said about each message (its partition and offset, its id, ...), in order. Set it before
+        returning from `_send_batch`; it becomes `receipt.detail` of those that were delivered."""
 
     # --- for authors of producers -------------------------------------------------------------------------------------
 
@@ -96,11 +94,25 @@ class Batch:
 
     def ids(self) -> list[str]:
         """The message ids, in order: the same in every attempt, so that a destination can tell repetitions."""
-        return [receipt._id(index) for receipt, start, stop in self.slices for index in range(start, stop)]
+        found: list[str] = []
+        for receipt, start, stop in self.slices:  # `receipt._id` written out: a call for each message costs more than the id
+            more = receipt._more
+            if more is not None and more.ids is not None:
+                found += more.ids[start:stop]
+            elif stop - start == 1:  # messages that came one by one
+                found.append(f"{receipt._origin.prefix}{receipt._first + start:012x}")
+            else:
+                prefix, first = receipt._origin.prefix, receipt._first
+                found += [f"{prefix}{number:012x}" for number in range(first + start, first + stop)]
+        return found
 
     def keys(self) -> list[str | None]:
         """The keys of the messages, in order; None where a message has none."""
-        return [receipt._key(index) for receipt, start, stop in self.slices for index in range(start, stop)]
+        found: list[str | None] = []
+        for receipt, start, stop in self.slices:
+            keys = receipt._keys
+            found += [keys] * (stop - start) if keys is None or isinstance(keys, str) else keys[start:stop]
+        return found
 
     def is_errors(self) -> list[bool]:
         """For each message whether it is an error message, in order."""
@@ -133,15 +145,36 @@ class Batch:
             position += last - first
             if position >= stop:
                 break
-        return self._with(slices, stop - start)
+        made = self._with(slices, stop - start)
+        made.details = None if self.details is None else self.details[start:stop]
+        return made
 
     def choose(self, wanted: Callable[[int], bool]) -> Batch:
         """The messages whose position satisfies `wanted`, with the same history."""
         slices: list[Slice] = []
+        details: list[Any] | None = None if self.details is None else []
         for position, single in enumerate(self.singles()):
             if wanted(position):
                 slices.append(single)
-        return self._with(slices, len(slices))
+                if details is not None and self.details is not None:
+                    details.append(self.details[position])
+        made = self._with(slices, len(slices))
+        made.details = details
+        return made
+
+    @staticmethod
+    def joined(batches: Sequence[Batch]) -> Batch:
+        """The messages of several batches as one, in that order, with the worst of their histories."""
+        slices = [part for batch in batches for part in batch.slices]
+        made = batches[0]._with(slices, sum(batch.count for batch in batches))
+        made.attempts = max(batch.attempts for batch in batches)
+        made.tries = max(batch.tries for batch in batches)
+        made.epoch = max(batch.epoch for batch in batches)
+        made.born = min((batch.born for batch in batches if batch.born >= 0), default=-1)
+        made.unknown = any(batch.unknown for batch in batches)
+        made.holds = any(batch.holds for batch in batches)
+        made.first_attempt = min((batch.first_attempt for batch in batches if batch.first_attempt is not None), default=None)
+        return made
 
     def singles(self) -> Iterator[Slice]:
         """One slice per message."""

@@ -13,12 +13,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from standpipe.core.clock import Clock
+from standpipe.core.errors import Misconfigured
 from standpipe.core.message import Message
 from standpipe.core.outcome import Outcome, Verdict
-from standpipe.delivery.batch import Batch, Slice, lines_of
+from standpipe.delivery.batch import Batch, Slice
 from standpipe.delivery.breaker import Breaker, BreakerState
 from standpipe.delivery.dead_letters import DeadLetter, DeadLetters, Fault, Reason
 from standpipe.delivery.journal import Journal
+from standpipe.delivery.leaving import keep_details, letters_of, messages_of
 from standpipe.delivery.memory_queue import NEVER, MemoryQueue
 from standpipe.delivery.rate import RateLimit
 from standpipe.delivery.receipt import DEAD_LETTERED, DELIVERED, OPEN, UNDELIVERED, Origin, Receipt, State
@@ -29,6 +31,9 @@ from standpipe.delivery.statistics import ProducerStatistics
 
 DEAD_LETTER_RETRY = 5.0
 """Seconds until a message is tried again whose dead letter could not be stored."""
+
+DAMAGED = "what the disk kept of it does not have its checksum any more"
+"""What a dead letter says that was put aside for this reason: nobody has tried to send it."""
 
 
 class Abandoned(BaseException):
@@ -161,6 +166,8 @@ class Engine:
 
     def delivered(self, batch: Batch) -> None:
         """Every message of `batch` has arrived."""
+        if batch.details is not None:
+            keep_details(batch.slices, batch.details)
         with self.lock:
             finished = self._settle(batch, DELIVERED)
             self.delivered_count += batch.count
@@ -212,7 +219,7 @@ class Engine:
         batch.tries += 1
         batch.unknown = batch.unknown or verdict.outcome is Outcome.UNKNOWN
         if verdict.retry_after is not None:
-            self._pause(batch, verdict.retry_after)
+            self._pause(batch, verdict.retry_after, verdict.error)
             return False
         if batch.born < 0:
             batch.born = batch.epoch
@@ -223,18 +230,23 @@ class Engine:
         if current and (verdict.reset_now or batch.attempts > most or self.breaker.cycle >= most):
             self._exhausted(batch, whole, verdict.error)
             return True
-        self._again(batch, whole, verdict.error)
+        self._again(batch, whole, verdict.error, current)
         return False
 
-    def _again(self, batch: Batch, whole: bool, error: BaseException) -> None:
-        """Try `batch` again after a growing delay."""
+    def _again(self, batch: Batch, whole: bool, error: BaseException, current: bool) -> None:
+        """Try `batch` again after a growing delay.
+
+        `current`: it was sent on this connection. What was under way on a connection that is gone fails as a crowd and says nothing
+        new about the destination: it must not put off the next probe, with a window of sends by as much as the largest delay.
+        """
         policy, jitter = self.settings.retry, self._jitter()
         with self.lock:
             self._leave(batch)
             now = self.clock.monotonic()
             batch.due = now + policy.delay(batch.attempts, jitter)
             was_closed = self.breaker.state is BreakerState.CLOSED
-            self.breaker = self.breaker.failed(now + policy.delay(max(batch.attempts, self.breaker.cycle + 1), jitter))
+            if current or was_closed:
+                self.breaker = self.breaker.failed(now + policy.delay(max(batch.attempts, self.breaker.cycle + 1), jitter))
             opened = was_closed and self.breaker.state is not BreakerState.CLOSED
             # While the breaker is open, messages are tried one by one anyway: no need to take the batch apart.
             if whole and batch.count > 1 and self.breaker.state is BreakerState.CLOSED:
@@ -291,7 +303,7 @@ class Engine:
             lost += others
         return lost
 
-    def _pause(self, batch: Batch, seconds: float) -> None:
+    def _pause(self, batch: Batch, seconds: float, error: BaseException) -> None:
         """The destination asked for a pause: nothing is sent until then."""
         with self.lock:
             self._leave(batch)
@@ -299,6 +311,9 @@ class Engine:
             self._paused_until = max(self._paused_until, until)
             batch.due = until
             self.schedule.retry(batch)
+        if isinstance(error, Misconfigured):
+            self.journal.alarm("nothing can be delivered until somebody mends it (%s); tried again every %.0f s", self.last_error, seconds)
+            return
         self.journal.repeated("retry after", "the destination asks for a pause of %.1f s (%s)", seconds, self.last_error)
 
     def split(self, batch: Batch, parts: Sequence[Batch]) -> None:
@@ -306,6 +321,15 @@ class Engine:
         with self.lock:
             self._leave(batch)
             self.under_way += [part for part in parts if part.count]
+
+    def join(self, batches: Sequence[Batch]) -> Batch:
+        """Batches under way that fared alike are treated as one from here on, in their order."""
+        with self.lock:
+            for batch in batches:
+                self._leave(batch)
+            joined = Batch.joined(batches)
+            self.under_way.append(joined)
+        return joined
 
     def give_back(self, batch: Batch) -> None:
         """Messages under way that have not been tried after all."""
@@ -322,11 +346,7 @@ class Engine:
         """Put `batch` aside: the dead letters are stored first, then the messages are settled. False when they could not be
         stored: the messages are kept. Worker thread."""
         fault = Fault.of(error, self.journal.secrets)
-        letters = [self._letter(part, index, payload, batch, reason, fault) for part in batch.slices for index, payload in _indexed(part)]
-        try:
-            self.dead_letters.add(letters)
-        except Exception as failure:
-            self.journal.repeated("dead letters", "a dead letter could not be stored, the message is kept (%s)", self.journal.line(failure))
+        if not self._store(self._letters(batch, reason, fault)):
             with self.lock:
                 self._leave(batch)
                 batch.due = self.clock.monotonic() + DEAD_LETTER_RETRY
@@ -340,35 +360,34 @@ class Engine:
             self.dead_lettered_count += batch.count
             self.schedule.settled(batch)
         _notify(finished)
-        why = f"{reason.value} ({fault.error})" if fault.error is not None else reason.value
-        self.journal.repeated(f"dead letter {reason.value}", "%d message(s) put aside as dead letters: %s", batch.count, why)
+        self._tell_dead_letters(batch.count, reason, fault)
         return True
 
-    def _letter(self, part: Slice, index: int, payload: bytes, batch: Batch, reason: Reason, fault: Fault) -> DeadLetter:
-        receipt = part[0]
-        more = receipt._more
-        return DeadLetter(
-            id=receipt._id(index),
-            producer=self.settings.name,
-            destination=self.settings.destination,
-            reason=reason,
-            is_error=receipt._is_error,
-            payload=payload,
-            key=receipt._key(index),
-            headers=more.headers if more is not None else None,
-            error=fault.error,
-            traceback=fault.traceback,
-            response=fault.response,
-            attempts=batch.tries,
-            accepted_at=self.wall(receipt._accepted_at),
-            first_attempt_at=self.wall(batch.first_attempt) if batch.first_attempt is not None else None,
-            last_attempt_at=self.clock.time(),
-        )
+    def _store(self, letters: list[DeadLetter]) -> bool:
+        """Store dead letters; False if that was not possible."""
+        try:
+            self.dead_letters.add(letters)
+        except Exception as failure:
+            self.journal.repeated("dead letters", "a dead letter could not be stored, the message is kept (%s)", self.journal.line(failure))
+            return False
+        return True
+
+    def _tell_dead_letters(self, count: int, reason: Reason, fault: Fault) -> None:
+        why = f"{reason.value} ({fault.error})" if fault.error is not None else reason.value
+        self.journal.repeated(f"dead letter {reason.value}", "%d message(s) put aside as dead letters: %s", count, why)
+
+    def _letters(self, batch: Batch, reason: Reason, fault: Fault) -> list[DeadLetter]:
+        return letters_of(batch.slices, lambda _: batch, self.settings, reason, fault, self.clock)
 
     def sweep(self, now: float) -> None:
-        """Put aside what has waited longer than `deadline`. Worker thread; cheap when there is no deadline."""
+        """Put aside what has waited longer than `deadline`, and what came back from the disk damaged. Worker thread; cheap when
+        there is neither."""
         deadline = self.settings.deadline
-        if deadline is None or now < self._sweep_at:
+        if now < self._sweep_at:
+            return
+        if self.queue.damaged:
+            self._bury_damaged()
+        if deadline is None:
             return
         with self.lock:
             batches = self.schedule.expired(now - deadline)
@@ -382,8 +401,25 @@ class Engine:
             if not self.bury(batch, Reason.EXPIRED, None):
                 self._sweep_at = batch.due
 
+    def _bury_damaged(self) -> None:
+        """They are not in the schedule and never under way: nothing could send them by mistake."""
+        with self.lock:
+            slices = list(self.queue.damaged)
+        batch, fault = Batch(slices, count_of(slices), holds=False), Fault(error=DAMAGED)
+        if not self._store(self._letters(batch, Reason.CORRUPT, fault)):
+            self._sweep_at = self.clock.monotonic() + DEAD_LETTER_RETRY
+            return
+        with self.lock:
+            finished = self._settle(batch, DEAD_LETTERED)
+            del self.queue.damaged[: len(slices)]
+            self.dead_lettered_count += batch.count
+        _notify(finished)
+        self._tell_dead_letters(batch.count, Reason.CORRUPT, fault)
+
     def next_expiry(self) -> float | None:
-        """When the oldest waiting message expires. Called under the lock."""
+        """When the oldest waiting message expires, or something else is to be put aside. Called under the lock."""
+        if self.queue.damaged:
+            return self._sweep_at
         deadline = self.settings.deadline
         if deadline is None:
             return None
@@ -405,7 +441,15 @@ class Engine:
         self._note(error)
         with self.lock:
             self.connect_failures += 1
+        if isinstance(error, Misconfigured):
+            self.journal.alarm("cannot connect, and somebody has to mend it (%s); the messages wait", self.last_error)
+            return
         self.journal.repeated("connect", "cannot connect (%s); attempt %d of %d", self.last_error, attempt, self.settings.retry.max_retries)
+
+    def connection_lost(self, error: BaseException) -> None:
+        """The client says that the connection, which was open, is gone."""
+        self._note(error)
+        self.journal.repeated("lost", "%s", self.last_error)
 
     def retry_delay(self, attempt: int) -> float:
         """Seconds before retry `attempt`."""
@@ -439,27 +483,46 @@ class Engine:
         for batch in self.schedule.waiting:
             batch.due = min(batch.due, now)
 
-    def abandon(self) -> tuple[list[Message], int]:
-        """Nothing more is sent or counted from here on: the messages that are left, oldest first, and how many of them were
-        being sent. Their receipts become UNDELIVERED; where the queue keeps them they stay STORED, and nothing is handed back."""
+    def abandon(self) -> tuple[list[Message], int, list[Receipt]]:
+        """Nothing more is sent or counted from here on: the messages that are left, oldest first, how many of them were being
+        sent, and the receipts that are settled by this, to be told to `Origin.end`. They become UNDELIVERED; where the queue keeps
+        the messages nothing is handed back. What came from a source that cannot be read again is put aside as a dead letter."""
         with self.lock:
             self.abandoned = True
             under_way = [part for batch in self.under_way for part in batch.part(self.done, batch.count).slices]
             sending = min(len(self.under_way), 1) if self.settings.singly else count_of(under_way)
             left = under_way + list(self.schedule) + self.queue.take_all()
             left.sort(key=lambda part: part[0]._first + part[1])
-            self.origin.ended = True
-            finished, handed_back = self.queue.keep(left)
-            messages = [message for part in handed_back for message in self._messages(part)]
-            finished += [receipt for receipt, start, stop in handed_back if receipt._settle(stop - start, UNDELIVERED)]
-        _notify(finished)
-        return messages, sending
+            left = self.queue.keep(left)
+        put_aside = self._put_aside_at_the_end([part for part in left if part[0]._more is not None and part[0]._more.put_aside])
+        with self.lock:
+            finished: list[Receipt] = []
+            if put_aside:
+                finished += [receipt for receipt, start, stop in put_aside if receipt._settle(stop - start, DEAD_LETTERED)]
+                self.queue.release(put_aside)
+                self.dead_lettered_count += count_of(put_aside)
+                gone = set(map(id, put_aside))
+                left = [part for part in left if id(part) not in gone]
+            messages = messages_of(left, self.clock)
+            finished += [receipt for receipt, start, stop in left if receipt._settle(stop - start, UNDELIVERED)]
+        return messages, sending, finished
 
-    def _messages(self, part: Slice) -> list[Message]:
-        receipt = part[0]
-        headers = receipt._more.headers if receipt._more is not None else None
-        time = self.wall(receipt._accepted_at)
-        return [Message(receipt._id(i), receipt._is_error, payload, receipt._key(i), headers, time) for i, payload in _indexed(part)]
+    def _put_aside_at_the_end(self, parts: list[Slice]) -> list[Slice]:
+        """Store as dead letters what nobody would take back; returns what was stored: all of it, or nothing.
+
+        Only where they outlast the process. Without the lock: the disk may take a second, and nothing changes any more.
+        """
+        if not parts or not getattr(self.dead_letters, "outlasts_the_process", False):  # a store of somebody's own need not say
+            return []
+        fault, never_tried = Fault(error=self.last_error), Batch([], 0)
+        tried = {(id(part[0]), part[2]): batch for batch in [*self.under_way, *self.schedule.waiting] for part in batch.slices}
+        letters = letters_of(
+            parts, lambda part: tried.get((id(part[0]), part[2]), never_tried), self.settings, Reason.UNDELIVERABLE, fault, self.clock
+        )
+        if not self._store(letters):
+            return []
+        self._tell_dead_letters(len(letters), Reason.UNDELIVERABLE, fault)
+        return parts
 
     # --- telling ------------------------------------------------------------------------------------------------------
 
@@ -518,10 +581,6 @@ class Engine:
     def _note(self, error: BaseException) -> None:
         self.last_error = self.journal.line(error)
         self.last_error_at = self.clock.time()
-
-
-def _indexed(part: Slice) -> list[tuple[int, bytes]]:
-    return list(enumerate(lines_of(part), part[1]))
 
 
 def _notify(finished: Sequence[Receipt]) -> None:

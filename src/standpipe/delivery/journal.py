@@ -54,7 +54,7 @@ class Journal:
         """An exception as one line without secrets."""
         return describe(error, self.secrets)
 
-    def repeated(self, kind: str, text: str, *arguments: object) -> None:
+    def repeated(self, kind: str, text: str, *arguments: object, level: int = logging.WARNING) -> None:
         """A warning that may come for every message: the first is logged, those of the same `kind` that follow are counted
         and summed up, at growing intervals."""
         now = self._clock.monotonic()
@@ -72,7 +72,11 @@ class Journal:
                 text += " (and %d more like it since the last such line)"
                 arguments += (seen.suppressed,)
                 seen.suppressed = 0
-        self._write(logging.WARNING, text, arguments)
+        self._write(level, text, arguments)
+
+    def alarm(self, text: str, *arguments: object) -> None:
+        """An error that only a person can mend, and that comes again until one does: logged as `repeated` does, as an error."""
+        self.repeated("alarm", text, *arguments, level=logging.ERROR)
 
     def recovered(self) -> None:
         """After a success: the next error of any kind is news again. Says how many lines were not written."""

@@ -38,7 +38,7 @@ NEVER = 2**62
 """For `wake_at`, which is the number of accepted messages at which the worker wants to be woken."""
 
 
-class _Flush:
+class Flush:
     """A `flush` in progress: counts down the messages that were pending when it began."""
 
     __slots__ = ("limit", "remaining")
@@ -85,6 +85,7 @@ class MemoryQueue:
         self.closed = False
         self.wake_at = NEVER
         self.taken = 0
+        self.damaged: list[Slice] = []  # taken, but only to be put aside: they came back from the disk with a wrong checksum
         self.wake: Callable[[], None] = self.ready.notify_all
         self.is_worker: Callable[[], bool] = lambda: False
         self._producer = producer
@@ -94,7 +95,7 @@ class MemoryQueue:
         self._clock = clock
         self._space = threading.Condition(self.lock)
         self._space_watchers: deque[Callable[[], None]] = deque()
-        self._flushes: list[_Flush] = []
+        self._flushes: list[Flush] = []
         self._entries: deque[Receipt] = deque()
         self._append = self._entries.append
         self._taken = 0  # messages of the first entry that have been taken already
@@ -249,10 +250,14 @@ class MemoryQueue:
     def progress(self) -> None:
         """The worker is about to look for more, or to wait: a moment to write things down. Under the lock."""
 
-    def keep(self, left: list[Slice]) -> tuple[list[Receipt], list[Slice]]:
-        """At the end: of what is left in memory, the receipts of what survives (with those of what is on the disk only), and
-        what has to be handed back. Under the lock."""
-        return [], left
+    def keep(self, left: list[Slice]) -> list[Slice]:
+        """At the end: of what is left in memory, what does not survive and has to be handed back. Under the lock."""
+        return left
+
+    @property
+    def read_again_at(self) -> float | None:
+        """When the worker should look again for messages that wait on a disk which cannot be read now. Under the lock."""
+        return None
 
     def takes(self, count: int, size: int) -> bool:
         """Whether so much would be taken without waiting now."""
@@ -388,7 +393,7 @@ class MemoryQueue:
     def flush(self, timeout: float | None) -> int:
         """Wait until everything accepted before this call is settled, at most `timeout` seconds; returns how many are left."""
         with self.lock:
-            flush = _Flush(self.next_number, self.messages)
+            flush = Flush(self.next_number, self.messages)
             until = None if timeout is None else self._clock.monotonic() + timeout
             self._flushes.append(flush)
             self.wake()  # a lingering batch goes out at once

@@ -18,10 +18,10 @@ from standpipe.core.clock import Clock, SystemClock
 
 
 class State(Enum):
-    """Where the messages of a receipt are. All but `QUEUED` and `STORED` are final."""
+    """Where the messages of a receipt are. All but `QUEUED` and `STORED` are final; after a shutdown these are as well."""
 
     QUEUED = "queued"
-    """accepted; waiting, or being sent"""
+    """accepted; waiting, or being sent. After a shutdown: in a spool whose disk has failed; whether a restart finds it is unknown"""
     STORED = "stored"
     """as queued, and on the disk: it survives what the spool's durability says, and is delivered after a restart"""
     DELIVERED = "delivered"
@@ -61,6 +61,15 @@ class Origin:
         self.watched: set[Receipt] | None = None
         """Where receipts are forgotten that nobody holds: those to be remembered, because somebody waits for a call."""
 
+    def end(self, settled: Sequence[Receipt]) -> None:
+        """Nothing happens to any message from here on: whoever waits for one of those just `settled`, or still waits, is told."""
+        self.ended = True
+        # Who comes later and puts himself among the watched sees that it is over: in this order nobody falls between.
+        with _watcher_lock:
+            waiting = list(self.watched or ())
+        for receipt in (*settled, *waiting):
+            receipt._notify()
+
     def with_prefix(self, prefix: str) -> Origin:
         """The same producer, for messages that a former process accepted."""
         made = Origin(self.producer, prefix, self.clock)
@@ -80,7 +89,7 @@ def wall_offset(clock: Clock) -> float:
 class _More:
     """The parts of a receipt that most receipts do not have."""
 
-    __slots__ = ("detail", "error", "headers", "ids", "lines", "stored", "tally", "unknown", "watchers")
+    __slots__ = ("error", "headers", "ids", "lines", "put_aside", "stored", "tally", "unknown", "watchers")
 
     def __init__(self) -> None:
         self.headers: Mapping[str, str] | None = None
@@ -88,9 +97,9 @@ class _More:
         self.watchers: list[Callable[[Receipt], object]] | None = None
         self.tally: dict[State, int] | None = None
         self.error: BaseException | None = None
-        self.detail: Any = None
         self.lines: list[bytes] | None = None
         self.stored: Any = None  # the queue's note where on the disk it is
+        self.put_aside = False  # if it is left at the end, it becomes a dead letter: nobody is there to whom it could be handed back
         self.unknown = False  # may have been sent by a former process, or in a batch that was taken apart
 
 
@@ -105,6 +114,7 @@ class Receipt:
         "__weakref__",
         "_accepted_at",
         "_count",
+        "_detail",
         "_first",
         "_is_error",
         "_keys",
@@ -116,6 +126,7 @@ class Receipt:
     )
 
     _first: int  # the number of the first message, given by the queue
+    _detail: Any  # what the destination said, if it said something
 
     def __init__(
         self,
@@ -181,8 +192,9 @@ class Receipt:
 
     @property
     def detail(self) -> Any:
-        """What the destination said about the delivery, if the producer passes it on, else None."""
-        return self._more.detail if self._more is not None else None
+        """What the destination said about the delivery, such as partition and offset; None if it, or the producer, says nothing.
+        Of several messages a list with one entry each, in order."""
+        return getattr(self, "_detail", None)
 
     @property
     def delivered(self) -> bool:
@@ -190,13 +202,14 @@ class Receipt:
         return self._state is DELIVERED
 
     def done(self) -> bool:
-        """True once every message has reached a final state (stored is one when the producer has been shut down)."""
-        return self._state not in OPEN or (self._state is STORED and self._origin.ended)
+        """True once every message has reached a final state, or the producer has been shut down: then every state is final."""
+        return self._state not in OPEN or self._origin.ended
 
     def wait(self, timeout: float | None = None) -> State:
         """Wait until every message is settled, at most `timeout` seconds (None: no limit); returns the state then.
 
-        Never raises because of what happened to the message: look at the state. Calling it from the producer's own worker
+        Never raises because of what happened to the message: look at the state. A `shutdown` ends every wait: what stays in the
+        spool is `STORED`, or `QUEUED` if the disk has refused to say that it has it. Calling it from the producer's own worker
         thread (from a callback) with a message still queued would wait for itself; it returns at once there.
         """
         if not self.done() and not self._origin.is_worker():
@@ -307,8 +320,18 @@ class Receipt:
         self._finish(next((grave for grave in _GRAVITY if grave in more.tally), DELIVERED))
         return True
 
+    def _keep_details(self, start: int, details: Sequence[Any]) -> None:
+        """What the destination said about messages `start` and following."""
+        if self._count == 1:
+            self._detail = details[0]
+            return
+        if self.detail is None:
+            self._detail = [None] * self._count
+        self._detail[start : start + len(details)] = details
+
     def _finish(self, state: State) -> None:
-        self._payload = b""
+        if state is not UNDELIVERED:  # then a send that hangs may still have the batch, and must find in it what it was given
+            self._payload = b""
         if self._more is not None:
             self._more.lines = None
         self._state = state

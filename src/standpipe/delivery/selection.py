@@ -31,10 +31,12 @@ class Selection:
             self._probe_fresh = True
             return (retried if retried.count <= limit else self._schedule.split(retried, limit)), None
         batch, due = self._fresh(now, limit, closing)
-        next_retry = self._schedule.next_due()
-        if batch is None and next_retry is not None:
-            due = next_retry if due is None else min(due, next_retry)
-        return batch, due
+        if batch is not None:
+            return batch, due
+        again = self._queue.read_again_at
+        if again is not None and again <= now:  # then something else holds the messages back, and says when it does no longer
+            again = None
+        return None, min((time for time in (due, self._schedule.next_due(), again) if time is not None), default=None)
 
     def _fresh(self, now: float, limit: int, closing: bool) -> tuple[Batch | None, float | None]:
         schedule, queue = self._schedule, self._queue

@@ -16,25 +16,33 @@ from standpipe.core.outcome import Outcome, Verdict, judge
 from standpipe.delivery.batch import Batch, lines_of
 from standpipe.delivery.engine import Abandoned, Engine
 from standpipe.delivery.memory_queue import NEVER
+from standpipe.delivery.report import Report
 
 INTERNAL_FAULT_PAUSE = 1.0
 """Seconds before the worker goes on after a fault of its own: long enough not to spin, short enough not to be noticed."""
+
+RESET_GRACE = 5.0
+"""Seconds that sends under way get to end by themselves before a connection that still works is reset."""
 
 Result = Outcome | BaseException | None
 
 
 @dataclass(frozen=True, slots=True)
 class Transport:
-    """What the worker calls: the methods of a producer. Exactly one of `send` and `send_batch` is used."""
+    """What the worker calls: the methods of a producer. Exactly one of `send`, `send_batch` and `submit` is used."""
 
     connect: Callable[[], Any]
     close: Callable[[], Any]
     safe_connect: Callable[[], Any]
     send: Callable[[bool, dict[str, Any]], Any] | None = None
     send_batch: Callable[[Batch], Sequence[Result]] | None = None
+    submit: Callable[[Batch, Report], Any] | None = None
+    poll: Callable[[float], Any] | None = None
+    wake: Callable[[], Any] | None = None
+    writable: Callable[[], Any] | None = None
 
 
-_ALL_DELIVERED: list[Verdict | None] = []
+ALL_DELIVERED: list[Verdict | None] = []
 """What `read_results` makes of the claim that everything arrived: by far the most frequent one, and quick to recognise."""
 
 
@@ -47,11 +55,14 @@ def read_results(results: object, batch: Batch) -> list[Verdict | None]:
     if len(results) != batch.count:
         raise ContractError(f"_send_batch returned {len(results)} results for {batch.count} messages; one per message is needed")
     if type(results) is list and results.count(Outcome.DELIVERED) == batch.count:
-        return _ALL_DELIVERED
-    return [None if result is Outcome.DELIVERED else _verdict(result) for result in results]
+        return ALL_DELIVERED
+    return [verdict_on(result) for result in results]
 
 
-def _verdict(result: object) -> Verdict:
+def verdict_on(result: object) -> Verdict | None:
+    """What the engine has to do about one message; None when it was delivered."""
+    if result is Outcome.DELIVERED:
+        return None
     if isinstance(result, BaseException):
         return judge(result)
     if result is Outcome.REJECTED:
@@ -85,19 +96,23 @@ class Worker:
         """Wait for something to send and try it once; False when it is over. A fault of ours must neither end delivery
         silently nor lose what was under way."""
         try:
-            batch = self._next()
-            if batch is None:
-                return False
-            if self.transport.send_batch is not None:
-                self._attempt_batch(batch)
-            else:
-                self._attempt_each(batch)
+            return self._turn()
         except Abandoned:
             raise
         except BaseException as fault:
             self.engine.journal.critical("internal error, delivery goes on; please report this", error=fault)
             self._recover()
             self.pause(INTERNAL_FAULT_PAUSE, sweeps=False)
+        return True
+
+    def _turn(self) -> bool:
+        batch = self._next()
+        if batch is None:
+            return False
+        if self.transport.send_batch is not None:
+            self._attempt_batch(batch)
+        else:
+            self._attempt_each(batch)
         return True
 
     def _next(self) -> Batch | None:
@@ -283,14 +298,14 @@ def settle_results(engine: Engine, batch: Batch, results: Sequence[Verdict | Non
     """Settle each message of `batch` by its own result; True when the connection has to be reset. Messages of one outcome
     stay together: what failed alike is retried as one batch."""
     delivered = [position for position, verdict in enumerate(results) if verdict is None]
-    if results is _ALL_DELIVERED or len(delivered) == batch.count:
+    if results is ALL_DELIVERED or len(delivered) == batch.count:
         engine.delivered(batch)
         return False
     groups: dict[tuple[object, ...], list[int]] = {}
     for position, verdict in enumerate(results):
         if verdict is not None:
             groups.setdefault(_alike(verdict, position, engine.schedule.together), []).append(position)
-    parts = [(_worst([results[p] for p in positions]), batch.choose(set(positions).__contains__)) for positions in groups.values()]
+    parts = [(worst([results[p] for p in positions]), batch.choose(set(positions).__contains__)) for positions in groups.values()]
     arrived = batch.choose(set(delivered).__contains__)
     engine.split(batch, [part for _, part in parts] + [arrived])
     if arrived.count:
@@ -309,7 +324,7 @@ def _alike(verdict: Verdict, position: int, together: bool) -> tuple[object, ...
     return () if together else (verdict.outcome, verdict.reset_now, verdict.retry_after)
 
 
-def _worst(verdicts: Sequence[Verdict | None]) -> Verdict:
+def worst(verdicts: Sequence[Verdict | None]) -> Verdict:
     """One verdict for messages that are retried together: any that may have arrived, any reset and the longest pause count."""
     known = [verdict for verdict in verdicts if verdict is not None]
     unknown = any(verdict.outcome is Outcome.UNKNOWN for verdict in known)

@@ -41,8 +41,8 @@ _REFUSED_OPERATORS: dict[type[ast.operator], str] = {
     ast.BitOr: "'|' is not allowed; write 'or'",
     ast.BitXor: "'^' is not allowed; write '!=' between two conditions",
     ast.Pow: "'**' is not allowed; multiply instead",
-    ast.LShift: "'<<' is not allowed; multiply instead",
-    ast.RShift: "'>>' is not allowed; use '//' instead",
+    ast.LShift: "'<<' is not allowed; write '<' to compare, '*' to multiply",
+    ast.RShift: "'>>' is not allowed; write '>' to compare, '//' to divide",
     ast.MatMult: "'@' is not allowed; there is no matrix arithmetic",
 }
 _REFUSED: dict[type[ast.AST], str] = {

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from standpipe.agents.base import AgentBatch, AgentStatistics, BaseAgent
+from standpipe.core.clock import Clock, SystemClock
 from standpipe.core.errors import ProducerClosed
 from standpipe.delivery.receipt import Receipt, State
 from standpipe.pipelines.acknowledge import AckTracker
@@ -33,7 +34,7 @@ OUTSTANDING_MAX = 10_000
 
 @dataclass(frozen=True)
 class RouteStatistics:
-    """One route: messages taken so far, those now held for a full queue, and those that had to be changed to be sent."""
+    """One route: messages taken so far, those now held for a full queue or a failing disk, and those that had to be changed."""
 
     to: str
     messages: int
@@ -41,6 +42,7 @@ class RouteStatistics:
     unencodable: int
     oversized: int
     expression_errors: int
+    disk_refusals: int = 0
 
 
 @dataclass(frozen=True)
@@ -65,16 +67,28 @@ class LaneStatistics:
 
 
 class Lane:
-    """Runs one agent of one pipeline. `start`, `stop`, `join` and `statistics` from any thread."""
+    """Runs one agent of one pipeline. `start`, `stop`, `join` and `statistics` from any thread. `clock` is for tests."""
 
-    def __init__(self, pipeline: str, agent: BaseAgent, steps: list[Step], routes: list[tuple[Route, Any]], held_max: int) -> None:
+    def __init__(
+        self,
+        pipeline: str,
+        agent: BaseAgent,
+        steps: list[Step],
+        routes: list[tuple[Route, Any]],
+        held_max: int,
+        *,
+        clock: Clock | None = None,
+    ) -> None:
         self.pipeline = pipeline
         self.agent = agent
         self.failed: str | None = None
         self._steps = steps
         self._held_max = held_max
         self._read = self._left_out = self._unrouted = 0
-        self._feeders = [Feeder(route, producer, self._parcel_settled, self._wake) for route, producer in routes]
+        only_copy, clock = not agent.remembers, clock if clock is not None else SystemClock()
+        self._feeders = [
+            Feeder(route, producer, self._parcel_settled, self._wake, clock, only_copy=only_copy) for route, producer in routes
+        ]
         self._by_route = {id(feeder.route): feeder for feeder in self._feeders}
         self._tracker: AckTracker[AgentBatch] = AckTracker()
         self._settled: queue.SimpleQueue[int] = queue.SimpleQueue()
@@ -249,4 +263,5 @@ class Lane:
 
 def _route_statistics(feeder: Feeder) -> RouteStatistics:
     route = feeder.route
-    return RouteStatistics(route.to, route.messages, feeder.held_messages, route.unencodable, feeder.oversized, route.errors)
+    held, refusals = feeder.held_messages, feeder.disk_refusals
+    return RouteStatistics(route.to, route.messages, held, route.unencodable, feeder.oversized, route.errors, refusals)

@@ -134,7 +134,7 @@ def test_rotation_under_load_loses_and_repeats_no_line(tmp_path: Path, pattern: 
     agent = TailAgent(config, state=tmp_path / "state")
     seen: list[str] = []
     with agent:
-        writer = threading.Thread(target=write_and_rotate, args=(tmp_path, agent), name="writer")
+        writer = threading.Thread(target=write_and_rotate, args=(tmp_path, agent, seen), name="writer")
         writer.start()
         deadline = time.monotonic() + DEADLINE
         while "end" not in seen[-1:]:
@@ -150,20 +150,20 @@ def test_rotation_under_load_loses_and_repeats_no_line(tmp_path: Path, pattern: 
     assert set(seen) == {f"{file} {number}" for file in range(10) for number in range(2000)} | {"end"}
 
 
-def write_and_rotate(folder: Path, agent: TailAgent) -> None:
+def write_and_rotate(folder: Path, agent: TailAgent, seen: list[str]) -> None:
     """Ten files of 2,000 lines, written in pieces that end anywhere; the writer goes on in the renamed file for a while.
 
-    A file is renamed once the agent has met it: what is created and renamed between two looks, no reader can know of.
+    A file is renamed once a line of it has been `seen`: what is created and renamed between two looks, no reader can know of.
     """
     log = folder / "app.log"
     for file in range(10):
         data = "".join(f"{file} {number}\n" for number in range(2000)).encode()
-        messages, rotations = agent.statistics().messages, agent.statistics().rotations
+        rotations = agent.statistics().rotations
         descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         for start in range(0, len(data), 997):
             os.write(descriptor, data[start : start + 997])
             if start < 5000 <= start + 997:
-                wait_until(lambda messages=messages: agent.statistics().messages > messages)  # type: ignore[misc]
+                wait_until(lambda line=f"{file} 0": line in seen)  # type: ignore[misc]
                 os.rename(log, folder / f"app.log.{file}")
         os.close(descriptor)
         wait_until(lambda rotations=rotations: agent.statistics().rotations > rotations)  # type: ignore[misc]

@@ -125,7 +125,7 @@ FIELDS = [
     ("queue: {type: spol}", "3:19: producers[0].queue.type: unknown value 'spol'; did you mean 'spool'? there are: memory, spool"),
     ("queue: {path: x}", "3:5: producers[0].queue.type: missing field; add 'type: ...', there are: memory, spool"),
     ("queue: {type: spool}", "3:5: producers[0].queue.path: missing field; add 'path: ...' (the folder of the spool)"),
-    ("queue: memory", "3:12: producers[0].queue: expected a mapping, found text 'memory'"),
+    ("queue: memory", "3:12: producers[0].queue: expected a mapping, found text 'memory'; write {type: memory}"),
     ("headers: [a]", "3:14: producers[0].headers: expected a mapping, found a list"),
     ("headers: {a b: 1}", '3:20: producers[0].headers."a b": expected text, found the number 1; write it in quotes: "1"'),
     ("headers: {a: true}", '3:18: producers[0].headers.a: expected text, found true; write it in quotes: "true"'),

@@ -187,3 +187,14 @@ def test_a_key_of_the_wrong_form_is_shown_at_the_key() -> None:
         keys: Keys
 
     assert lines_of(Outer, "keys:\n  A1: 5\n") == ["f.yaml:2:3: keys.A1: 'A1' does not match the pattern ^[a-z]+$"]
+
+
+def test_the_example_in_a_description_is_shown_as_it_is_and_what_a_user_wrote_is_not() -> None:
+    class Reached(Strict):
+        url: str = Field(description="`nats://user:password@host`")
+        port: int = 1
+
+    assert lines_of(Reached, "port: nats://jane:pw@host\n") == [
+        "f.yaml:1:1: url: missing field; add 'url: ...' (`nats://user:password@host`)",
+        "f.yaml:1:7: port: expected a whole number, found text 'nats://jane:**********@host'",
+    ]
