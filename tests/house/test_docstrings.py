@@ -55,8 +55,9 @@ def _documented_methods(class_name: str) -> frozenset[str]:
     if owner is None:
         return frozenset()
     own = {node.name for node in owner.body if isinstance(node, Documentable) and ast.get_docstring(node) is not None}
-    above = (_documented_methods(ast.unparse(base).partition("[")[0].rpartition(".")[2]) for base in owner.bases)
-    return frozenset(own).union(*above)
+    bases = (ast.unparse(base).partition("[")[0].rpartition(".")[2] for base in owner.bases)
+    # A class may have the name of a library's class that it extends.
+    return frozenset(own).union(*(_documented_methods(base) for base in bases if base != class_name))
 
 
 @cache

@@ -10,6 +10,7 @@ import pytest
 from tests.house.source import ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+EXTRAS = [asked for name, extra in PROJECT["project"]["optional-dependencies"].items() if name != "all" for asked in extra]
 REMEDY = "run scripts/lock"
 
 
@@ -17,7 +18,7 @@ REMEDY = "run scripts/lock"
     ("lock", "asked"),
     [
         ("requirements.lock", PROJECT["project"]["dependencies"]),
-        ("requirements-dev.lock", PROJECT["project"]["dependencies"] + PROJECT["dependency-groups"]["dev"]),
+        ("requirements-dev.lock", PROJECT["project"]["dependencies"] + PROJECT["dependency-groups"]["dev"] + EXTRAS),
     ],
 )
 def test_lock_has_everything_that_is_asked_for(lock: str, asked: list[str]) -> None:

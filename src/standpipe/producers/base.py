@@ -22,14 +22,17 @@ import orjson
 
 from standpipe.core.clock import Clock, SystemClock
 from standpipe.core.errors import EncodingError, StandpipeError
+from standpipe.core.finding import Finding
 from standpipe.core.payload import encode, encode_many
 from standpipe.delivery.async_worker import AsyncWorker
 from standpipe.delivery.batch import Batch
+from standpipe.delivery.completion_worker import CompletionWorker
 from standpipe.delivery.dead_letters import DeadLetters
 from standpipe.delivery.engine import Engine
 from standpipe.delivery.journal import Journal
 from standpipe.delivery.memory_queue import MemoryQueue, QueueLimits
 from standpipe.delivery.receipt import Origin, Receipt
+from standpipe.delivery.report import Report
 from standpipe.delivery.statistics import ProducerStatistics, ShutdownReport
 from standpipe.delivery.worker import Transport, Worker
 from standpipe.producers.config import BaseProducerConfig, QueueConfig, SpoolConfig, secrets_in
@@ -38,14 +41,14 @@ from standpipe.producers.details import add_details
 from standpipe.producers.process import drain_at_exit, manage
 from standpipe.producers.spilling_queue import SpillingQueue
 from standpipe.producers.spooled_queue import SpooledQueue
-from standpipe.producers.state_dir import default_state_dir
+from standpipe.producers.state_dir import LEFT, spool_folder
 from standpipe.producers.style import settings_of, style_of
 from standpipe.spool.dead_letters import SqliteDeadLetters
 from standpipe.spool.files import FileSystem, RealFileSystem
 from standpipe.spool.log import SEGMENT_BYTES, Spool
 from standpipe.spool.recovery import Recovery
 
-__all__ = ["BaseProducer", "BaseProducerConfig", "Batch"]
+__all__ = ["BaseProducer", "BaseProducerConfig", "Batch", "Report"]
 
 _dumps = orjson.dumps
 _APPEND_NEWLINE = orjson.OPT_APPEND_NEWLINE
@@ -64,7 +67,8 @@ class BaseProducer(ABC):
     methods may be called from any thread. Also a context manager, synchronous and asynchronous.
 
     Optional, for speed: `_send_batch(batch)` instead of `_send`; or `async def` for all of them, with up to `max_in_flight`
-    sends under way at once on an event loop that the worker owns.
+    sends under way at once on an event loop that the worker owns; or `_submit(batch, report)` for clients that take a message
+    now and say later, from a callback, what became of it.
     """
 
     config_model: ClassVar[type[BaseProducerConfig]] = BaseProducerConfig
@@ -72,10 +76,13 @@ class BaseProducer(ABC):
 
     atomic_batches: ClassVar[bool] = False
     """Set it to True if a `_send_batch` that fails, as a whole or for one message, has certainly delivered no later message
-    of the same key. Otherwise, with `ordering: key`, a batch never holds two messages of one key; with `fifo`, only one."""
+    of the same key. Otherwise, with `ordering: key`, a batch never holds two messages of one key; with `fifo`, only one.
 
-    max_in_flight: ClassVar[int] = 64
-    """For asynchronous producers: sends under way at once."""
+    With `_submit` the same holds for everything that is with the client at once, until the connection is closed."""
+
+    max_in_flight: int = 64
+    """For asynchronous producers: sends under way at once. For those with `_submit`: messages with the client at once; no batch
+    is handed over while there are as many (at most one batch more). May be set on the instance before `__init__` of this class."""
 
     # Names of our own are private twice over (`__`), so that an author's `self._queue` or `self._client` cannot hit them.
     __started: bool
@@ -85,7 +92,7 @@ class BaseProducer(ABC):
     __origin: Origin
     __queue: MemoryQueue
     __engine: Engine
-    __driver: Worker | AsyncWorker
+    __driver: Worker | AsyncWorker | CompletionWorker
     __dead_letters: DeadLetters
     __put: Callable[[Receipt], None]
 
@@ -135,9 +142,45 @@ class BaseProducer(ABC):
         """
         raise NotImplementedError
 
+    def _submit(self, batch: Batch, report: Report) -> Any:
+        """Hand several messages to a client that confirms them later; return at once. For each message call
+        `report.delivered(position)` or `report.failed(position, error)` when the client says so: from any thread, in any
+        order, during this call or long after it. Raising means that whatever has not been reported has failed.
+
+        Such a producer may also write `_poll`, `_wake` and `_writable`. `_close` should report what it still learns about
+        messages that are with the client; about the others the engine supposes that they may have arrived.
+        """
+        raise NotImplementedError
+
+    def _poll(self, seconds: float) -> Any:
+        """With `_submit`: let the client work (serve its callbacks, its heartbeats) for at most so many seconds; 0: only what is
+        there already. Return as soon as something has been reported. Raising means that the connection is lost.
+
+        Called in the worker thread whenever it would otherwise wait. A client with threads of its own needs no `_poll`.
+        """
+        raise NotImplementedError
+
+    def _wake(self) -> Any:
+        """With `_poll`: make a `_poll` that waits, or the next one, return at once; called from any thread, must not wait.
+
+        Without it `_poll` is called with at most 10 ms while messages are with the client, and else once a second.
+        """
+        raise NotImplementedError
+
+    def _writable(self) -> Any:
+        """With `_submit`: False while the destination asks to be sent nothing (flow control); then nothing is handed over, and
+        the time of what the client has (`send_timeout`) does not run. Asked before every batch."""
+        return True
+
     @abstractmethod
     def _close(self) -> Any:
         """Release everything; may be called twice, and after a `_connect` that failed half-way."""
+
+    def examine(self) -> list[Finding]:
+        """For `standpipe doctor`: connect to the destination, look at its settings and at one's own, and say what would be lost
+        when. Changes nothing there, starts nothing here; runs in the caller's thread and may take `connect_timeout`. What it
+        raises is reported as a destination that cannot be reached."""
+        return []
 
     # --- producing ----------------------------------------------------------------------------------------------------
 
@@ -206,12 +249,17 @@ class BaseProducer(ABC):
         headers: Mapping[str, str] | None = None,
         message_ids: Sequence[str] | None = None,
         timeout: float | None = None,
+        only_copy: bool = False,
     ) -> Receipt:
         """As `produce_many` for messages that are encoded already: JSON Lines of `count` objects, without a newline at the end.
 
-        For code that encodes by itself, such as pipelines; `payload` is trusted. `timeout` overrides `full_timeout`.
+        For code that encodes by itself, such as pipelines; `payload` is trusted. `timeout` overrides `full_timeout`. `only_copy`:
+        nobody could take back what `shutdown` hands back; if dead letters are on disk, it is put aside there as undeliverable.
         """
-        return self.__hand_over(self.__receipt_for(is_error, payload, count, key, keys, headers, message_ids), timeout)
+        receipt = self.__receipt_for(is_error, payload, count, key, keys, headers, message_ids)
+        if only_copy:
+            receipt._rest().put_aside = True
+        return self.__hand_over(receipt, timeout)
 
     async def aproduce(
         self,
@@ -283,8 +331,10 @@ class BaseProducer(ABC):
         timeout = self.config.shutdown_timeout if timeout is None else max(0.0, timeout)
         engine = self.__engine
         if not engine.closing:
-            pending = self.statistics().pending
-            engine.journal.info("shutting down: %d message(s) pending, %.1f s to deliver them", pending, timeout)
+            if pending := self.statistics().pending:
+                engine.journal.info("shutting down: %d message(s) pending, %.1f s to deliver them", pending, timeout)
+            else:
+                engine.journal.info("shutting down: nothing is pending")
         with self.__lifecycle:
             reserve = min(timeout * CLOSE_RESERVE, CLOSE_RESERVE_MAX)
             engine.stop(self.__monotonic() + timeout - reserve)
@@ -295,12 +345,13 @@ class BaseProducer(ABC):
         with self.__lifecycle:
             if self.__final is not None:
                 return self.__final
-            messages, sending = self.__engine.abandon()
+            messages, sending, settled = self.__engine.abandon()
             if isinstance(self.__queue, SpooledQueue | SpillingQueue):
                 self.__queue.close_spool()
             if isinstance(self.__dead_letters, SqliteDeadLetters):
                 self.__dead_letters.close()
             self.__final = self.__report(messages, sending)
+            self.__origin.end(settled)
         self.__tell(self.__final)  # without the lock: a log handler may be feeding this very producer
         return self.__final
 
@@ -392,7 +443,7 @@ class BaseProducer(ABC):
     def statistics(self) -> ProducerStatistics:
         """A consistent snapshot of the counters. While the disk refuses a spool's messages, `last_error` says so."""
         now = self.__engine.statistics()
-        trouble = self.__queue.trouble if isinstance(self.__queue, SpooledQueue) else None
+        trouble = self.__queue.trouble if isinstance(self.__queue, SpooledQueue | SpillingQueue) else None
         return now if trouble is None else replace(now, last_error=f"spool: {trouble}")
 
     def when_room(self, watcher: Callable[[], None]) -> None:
@@ -470,31 +521,35 @@ class BaseProducer(ABC):
 
     def __make_spool(self, lock: threading.RLock) -> Spool:
         config = self.config.queue
-        folder = self.__spool_folder(config.path if isinstance(config, SpoolConfig) else None)
+        folder = spool_folder(self.name, config.path, self.__state_dir)
         size = config.segment_bytes if isinstance(config, SpoolConfig) else SEGMENT_BYTES
         careful = isinstance(config, SpoolConfig) and config.durability == "synced"
-        return Spool(self._spool_files(folder), lock, segment_bytes=size, careful=careful, name=self.config.name)
+        return Spool(self._spool_files(folder), lock, segment_bytes=size, careful=careful, salvages=True, name=self.config.name)
 
     def __make_spill(self, config: QueueConfig, lock: threading.RLock, part: str) -> Spool:
-        folder = self.__spool_folder(config.path) / part
-        return Spool(self._spool_files(folder), lock, careful=part == "left", name=f"{self.config.name} ({part})")
-
-    def __spool_folder(self, given: str | None) -> Path:
-        return Path(given) if given is not None else (self.__state_dir or default_state_dir()) / "spool" / self.config.name
+        folder = spool_folder(self.name, config.path, self.__state_dir) / part
+        return Spool(self._spool_files(folder), lock, careful=part == LEFT, name=f"{self.config.name} ({part})")
 
     def _spool_files(self, folder: Path) -> FileSystem:
         """The file system that the spool is on: tests put one in its place that fails."""
         return RealFileSystem(folder)
 
-    def __make_driver(self) -> Worker | AsyncWorker:
+    def __make_driver(self) -> Worker | AsyncWorker | CompletionWorker:
+        style, kind = self.__style, type(self)
         transport = Transport(
             connect=self._connect,
             close=self._close,
             safe_connect=self._safe_connect,
-            send=None if self.__style.batch else self._send,
-            send_batch=self._send_batch if self.__style.batch else None,
+            send=None if style.batch else self._send,
+            send_batch=self._send_batch if style.batch else None,
+            submit=self._submit if style.completion else None,
+            poll=None if kind._poll is BaseProducer._poll else self._poll,
+            wake=None if kind._wake is BaseProducer._wake else self._wake,
+            writable=None if kind._writable is BaseProducer._writable else self._writable,
         )
-        if self.__style.asynchronous:
+        if style.completion:
+            return CompletionWorker(self.__engine, transport, self.max_in_flight, self.config.send_timeout, self.atomic_batches)
+        if style.asynchronous:
             return AsyncWorker(self.__engine, transport, self.max_in_flight, self.config.send_timeout)
         return Worker(self.__engine, transport)
 

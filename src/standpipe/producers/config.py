@@ -93,7 +93,7 @@ class SpoolConfig(Section):
 
 def _queue_type(value: object) -> str:
     """A queue without a type is in memory."""
-    kind = value.get("type", "memory") if isinstance(value, dict) else getattr(value, "type", "memory")
+    kind = value.get("type", "memory") if isinstance(value, dict) else getattr(value, "type", "")
     return kind if isinstance(kind, str) else "memory"
 
 

@@ -15,10 +15,12 @@ from pydantic import Field
 
 from standpipe.core.clock import Clock
 from standpipe.core.errors import Disconnected, NotSent
+from standpipe.core.finding import Finding, Severity
 from standpipe.core.outcome import Outcome
 from standpipe.delivery.batch import Batch
 from standpipe.delivery.dead_letters import DeadLetters
 from standpipe.producers.base import BaseProducer, BaseProducerConfig
+from standpipe.producers.config import DeadLettersConfig
 from standpipe.producers.console_text import escaped, pretty
 from standpipe.producers.record_fields import RecordFields
 
@@ -35,6 +37,10 @@ class ConsoleProducerConfig(BaseProducerConfig):
     )
     errors_to: Literal["stdout", "stderr"] = Field(
         default="stdout", description="where error messages go; on the same stream each record of `jsonl` has a field `is_error`"
+    )
+    # `standpipe run | head` must not leave on the disk what nobody wanted to see.
+    dead_letters: DeadLettersConfig = Field(
+        default=DeadLettersConfig(type="memory"), description="where messages that are put aside for good are kept; by default in memory"
     )
 
 
@@ -66,6 +72,11 @@ class ConsoleProducer(BaseProducer):
     def destination(self) -> str:
         """The streams."""
         return "stdout" if self.config.errors_to == "stdout" else "stdout, errors: stderr"
+
+    def examine(self) -> list[Finding]:
+        """Where the messages go is not ours to know."""
+        text = "a message counts as delivered once it has been written; what the reader does with it is not known here"
+        return [Finding(Severity.INFO, f"messages go to {self.destination}", text, "")]
 
     def _connect(self) -> None:
         normal = _Stream("stdout", sys.stdout)

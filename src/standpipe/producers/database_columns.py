@@ -1,4 +1,7 @@
-"""Columns that SQLite computes from the payload, so that fields of messages can be queried and indexed by name."""
+"""The language of `columns`, for all databases: which fields of a message become columns of a table, under which names.
+
+And what SQLite makes of them: columns that it computes from the payload.
+"""
 
 from __future__ import annotations
 
@@ -13,22 +16,28 @@ IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")
 """Names of tables and columns: short and plain, so that every tool and every query can name them without quotes."""
 
 _STEP = re.compile(r"([^.\[\]\"'\\\x00-\x1f]+)((?:\[[0-9]{1,9}\])*)")
+_NUMBER = re.compile(r"[0-9]+")
 
 
-class ColumnConfig(Section):
-    """One column that is computed from the payload."""
+class FieldColumn(Section):
+    """One column that holds a field of the message."""
 
     path: str = Field(description="where in the message: `user.id`, `items[0].name`")
-    type: Literal["text", "integer", "real", "any"] = Field(
-        default="any", description="affinity of the column: text that looks like a number is stored as one in `integer` and `real`"
-    )
-    index: bool = Field(default=False, description="keep an index on the column: faster queries, slower writing")
 
     @field_validator("path")
     @classmethod
     def _is_a_path(cls, value: str) -> str:
-        json_path(value)
+        field_steps(value)
         return value
+
+
+class ColumnConfig(FieldColumn):
+    """One column that is computed from the payload."""
+
+    type: Literal["text", "integer", "real", "any"] = Field(
+        default="any", description="affinity of the column: text that looks like a number is stored as one in `integer` and `real`"
+    )
+    index: bool = Field(default=False, description="keep an index on the column: faster queries, slower writing")
 
     @property
     def expression(self) -> str:
@@ -43,13 +52,18 @@ class ColumnConfig(Section):
 
 def json_path(path: str) -> str:
     """`user.id` as SQLite writes it: `$."user"."id"`. Raises ValueError if it is no path of names and numbers."""
-    steps = []
+    return "$" + "".join(f"[{step}]" if isinstance(step, int) else f'."{step}"' for step in field_steps(path))
+
+
+def field_steps(path: str) -> tuple[str | int, ...]:
+    """`items[0].name` as its steps: `items`, 0, `name`. Raises ValueError if it is no path of names and numbers."""
+    steps: list[str | int] = []
     for part in path.split("."):
         match = _STEP.fullmatch(part)
         if match is None:
             raise ValueError(f"{path!r} is not the path of a field; write names with dots between, such as user.id or items[0].name")
-        steps.append(f'."{match[1]}"{match[2]}')
-    return "$" + "".join(steps)
+        steps += [match[1], *map(int, _NUMBER.findall(match[2]))]
+    return tuple(steps)
 
 
 def columns_from(value: object) -> object:
@@ -72,10 +86,10 @@ def quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-def check_identifier(name: str, what: str) -> str:
-    """`name`, if it can be the name of a table or column. Raises ValueError otherwise."""
-    if IDENTIFIER.fullmatch(name) is None or name.lower().startswith("sqlite_"):
+def check_identifier(name: str, what: str, reserved: str = "sqlite_") -> str:
+    """`name`, if it can be the name of a table or column, and does not begin with `reserved`. Raises ValueError otherwise."""
+    if IDENTIFIER.fullmatch(name) is None or name.lower().startswith(reserved):
         raise ValueError(
-            f"{name!r} cannot be the name of a {what}; use up to 63 letters, digits and '_', not beginning with a digit or sqlite_"
+            f"{name!r} cannot be the name of a {what}; use up to 63 letters, digits and '_', not beginning with a digit or {reserved}"
         )
     return name

@@ -8,22 +8,26 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from itertools import repeat
+from pathlib import Path
 from typing import ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from standpipe.core.clock import Clock, SystemClock
 from standpipe.core.errors import ConfigurationError, NotSent
+from standpipe.core.finding import Finding, Severity
 from standpipe.core.outcome import Outcome
 from standpipe.core.units import Duration
 from standpipe.delivery.batch import Batch
 from standpipe.delivery.dead_letters import DeadLetters
 from standpipe.producers.base import BaseProducer, BaseProducerConfig
 from standpipe.producers.confined_folder import UnusablePath, open_folder
+from standpipe.producers.disk_findings import disk_findings
 from standpipe.producers.open_files import FileSettings, OpenFiles, Place
 from standpipe.producers.path_template import PathTemplate, escape
-from standpipe.producers.record_fields import FIELD_NAME, Metadata, RecordFields
+from standpipe.producers.record_fields import FieldsSetting, Metadata, RecordFields, field_names
 from standpipe.producers.rotation import RotateConfig
 
 Results = list[Outcome | BaseException]
@@ -35,13 +39,14 @@ class FileProducerConfig(BaseProducerConfig):
     type: str = Field(default="file", description="`file`")
     path: str = Field(
         description="file to write to; fields in it choose one of many: `logs/{service}/{time:%Y-%m-%d}.jsonl`. A field is one of the "
-        "message (`{user.id}`), `{time}` (when it was accepted, UTC) or `{is_error}` (`error` or `normal`); `~` is the home folder"
+        "message (`{user.id}`), its key (`{@key}`) or id (`{@id}`), `{time}` (when it was accepted, UTC) or `{is_error}` (`error` or "
+        "`normal`); `~` is the home folder"
     )
     error_path: str | None = Field(default=None, description="file for error messages, with fields as in `path`; none: the same as `path`")
     missing: str = Field(
         default="_", description="what stands in a path for a field that the message does not have as text, number or true/false"
     )
-    fields: list[Metadata] | dict[Metadata, str] | None = Field(
+    fields: FieldsSetting = Field(
         default=None,
         description="what each record says about its message: `is_error`, `id`, `key`, `time`, `headers`; a list, or a mapping to the "
         "names they get in the record. They replace fields of the same name in the message. none: `is_error`, or nothing when there is "
@@ -73,17 +78,6 @@ class FileProducerConfig(BaseProducerConfig):
             raise ValueError(f"{value!r} cannot stand in a path; use letters, digits, '_' and '-'")
         return value
 
-    @field_validator("fields")
-    @classmethod
-    def _fields_have_names(cls, value: list[Metadata] | dict[Metadata, str] | None) -> list[Metadata] | dict[Metadata, str] | None:
-        names = list(value.values()) if isinstance(value, dict) else list(value or ())
-        for name in names:
-            if FIELD_NAME.fullmatch(name) is None:
-                raise ValueError(f"{name!r} cannot name a field in a record; use up to 100 letters, digits and '_', '@', '.', '-'")
-        if len(set(names)) != len(names):
-            raise ValueError(f"{', '.join(names)}: each field needs a name of its own")
-        return value
-
     @field_validator("mode", mode="before")
     @classmethod
     def _is_octal(cls, value: object) -> object:
@@ -102,11 +96,7 @@ class FileProducerConfig(BaseProducerConfig):
     @property
     def field_names(self) -> dict[Metadata, str]:
         """What each record says about its message, under which name."""
-        if isinstance(self.fields, dict):
-            return dict(self.fields)
-        if self.fields is not None:
-            return {name: name for name in self.fields}
-        return {"is_error": "is_error"} if self.error_path is None else {}
+        return field_names(self.fields, {"is_error": "is_error"} if self.error_path is None else {})
 
 
 class FileProducer(BaseProducer):
@@ -148,6 +138,18 @@ class FileProducer(BaseProducer):
         """The path, and the one for errors if there is one."""
         config = self.config
         return f"file:{config.path}" if config.error_path is None else f"file:{config.path}, errors: {config.error_path}"
+
+    def examine(self) -> list[Finding]:
+        """The folders of the files, and what a power cut takes."""
+        found = [finding for base in dict.fromkeys(self._bases) for finding in disk_findings(Path(base), "files", None)]
+        sync = self.config.sync
+        if sync == "batch":
+            found.append(Finding(Severity.INFO, "sync is batch", "what counts as delivered survives a power cut", ""))
+        else:
+            lost = f"the last {self.config.sync_interval:g} s" if sync == "interval" else "what the system had not written yet"
+            text = f"a power cut loses {lost}, although it counts as delivered"
+            found.append(Finding(Severity.WARNING, f"sync is {sync}", text, "sync: batch"))
+        return found
 
     def _connect(self) -> None:
         self._close()
@@ -213,14 +215,17 @@ class FileProducer(BaseProducer):
         flags, times = batch.is_errors(), batch.times()
         looks_inside = any(template.uses_message for template in self._templates)
         contents = batch.contents() if looks_inside else [{}] * batch.count
+        details: Iterable[tuple[str, str | None]] = repeat(("", None), batch.count)
+        if any(template.uses_details for template in self._templates):
+            details = zip(batch.ids(), batch.keys(), strict=True)
         known: dict[tuple[bool, str], Place] = {}
         places = []
-        for flag, time, content in zip(flags, times, contents, strict=True):
+        for flag, time, content, (id, key) in zip(flags, times, contents, details, strict=True):
             template = self._templates[flag]
             if template.is_plain:
                 places.append(self._plain[flag])
                 continue
-            path = template.render(content, flag, time)
+            path = template.render(content, flag, time, id=id, key=key)
             place = known.get((flag, path))
             if place is None:
                 place = known[flag, path] = Place(path, self._bases[flag])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from standpipe.core.finding import Finding, Severity
 from standpipe.core.outcome import Outcome
 from standpipe.producers.base import BaseProducer, BaseProducerConfig, Batch
 
@@ -17,6 +18,10 @@ class NullProducer(BaseProducer):
     def destination(self) -> str:
         """Nowhere."""
         return "null: what is sent there is discarded"
+
+    def examine(self) -> list[Finding]:
+        """What everybody should know who has one in earnest."""
+        return [Finding(Severity.WARNING, "the type is null", "every message is discarded and counts as delivered", "name another type")]
 
     def _connect(self) -> None:
         """There is nothing to connect to."""

@@ -19,6 +19,8 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 
+from standpipe.producers.template_fields import MESSAGE_ID, MESSAGE_KEY, ErrorField, MessageField, TimeField, Times, parse_template
+
 NAME_BYTES_MAX = 255
 """Bytes of a file name on every common file system (NAME_MAX of Linux and macOS)."""
 RESERVED_BYTES = 40
@@ -28,9 +30,6 @@ VALUE_LENGTH_MAX = 100
 VALUE_LENGTH_MIN = 48
 """A value must have room for its beginning and 32 digits of digest, else the template puts too much into one name."""
 
-_FIELD = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
-_FIELD_NAME = re.compile(r"[^\s.{}:/\x00-\x1f]+(?:\.[^\s.{}:/\x00-\x1f]+)*")
-_TIME_FORMAT = re.compile(r"(?:%[YmdHMSyjGVuUW]|[A-Za-z0-9._/=+-])+")
 _UNSAFE = re.compile(rb"[^A-Za-z0-9._-]")
 _DEVICE = re.compile(r"(?:CON|PRN|AUX|NUL|COM[0-9]|LPT[0-9])(?:\..*)?", re.IGNORECASE)
 _LOOKS_ROTATED = re.compile(r"\.(?:torn|[0-9]{8}T[0-9]{6}Z-[0-9]{4}(?:\.gz(?:\.tmp)?)?)\Z")
@@ -39,22 +38,12 @@ _SAMPLE_TIME = datetime(2026, 11, 23, 13, 5, 9, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
-class _Time:
-    format: str
-
-
-@dataclass(frozen=True, slots=True)
-class _IsError:
-    pass
-
-
-@dataclass(frozen=True, slots=True)
 class _Value:
     names: tuple[str, ...]
     longest: int
 
 
-_Part = str | _Time | _IsError | _Value
+_Part = str | TimeField | ErrorField | _Value
 
 
 @lru_cache(maxsize=4096)
@@ -85,42 +74,36 @@ class PathTemplate:
     def __init__(self, text: str, missing: str = "_") -> None:
         self.text = text
         self._missing = missing
-        self._second = -1
-        self._times: dict[str, str] = {}
+        self._times = Times()
         parts = _parse(os.path.expanduser(_checked(text)))
         self.is_plain = all(isinstance(part, str) for part in parts)
         """Whether there are no fields: one file."""
-        self.uses_message = any(isinstance(part, _Value) for part in parts)
+        values = [part.names for part in parts if isinstance(part, _Value)]
+        self.uses_message = any(names not in (MESSAGE_ID, MESSAGE_KEY) for names in values)
         """Whether the message itself has to be looked at."""
+        self.uses_details = any(names in (MESSAGE_ID, MESSAGE_KEY) for names in values)
+        """Whether the message's id or key has to be known."""
         self.base, self._parts = ("", parts) if self.is_plain else _split_base(text, parts)
         """The folder that nothing leaves; of a plain path it is empty."""
         if not self.is_plain:
             self._parts = _with_room(text, self._parts)
             _check_names(text, self.render({}, False, _SAMPLE_TIME.timestamp()))
 
-    def render(self, message: Mapping[str, Any], is_error: bool, time: float) -> str:
+    def render(self, message: Mapping[str, Any], is_error: bool, time: float, *, id: str = "", key: str | None = None) -> str:
         """The path of one message, relative to `base`. `time` is seconds since 1970; fields of time are in UTC."""
+        if self.uses_details:
+            message = {**message, MESSAGE_ID[0]: id, MESSAGE_KEY[0]: key}
         path = "".join([part if isinstance(part, str) else self._text(part, message, is_error, time) for part in self._parts])
-        if self.uses_message and _LOOKS_ROTATED.search(path):
+        if (self.uses_message or self.uses_details) and _LOOKS_ROTATED.search(path):
             return path + "%"  # never the name of a file that rotation made, which would be compressed and removed
         return path
 
     def _text(self, part: _Part, message: Mapping[str, Any], is_error: bool, time: float) -> str:
         if isinstance(part, _Value):
             return self._value(part, message)
-        if isinstance(part, _Time):
-            return self._time(part, time)
+        if isinstance(part, TimeField):
+            return self._times.text(part, time)
         return "error" if is_error else "normal"
-
-    def _time(self, part: _Time, time: float) -> str:
-        second = int(time // 1)
-        if second != self._second:
-            self._second = second
-            self._times.clear()
-        text = self._times.get(part.format)
-        if text is None:
-            text = self._times[part.format] = datetime.fromtimestamp(second, UTC).strftime(part.format)
-        return text
 
     def _value(self, part: _Value, message: Mapping[str, Any]) -> str:
         found: Any = message
@@ -146,40 +129,7 @@ def _checked(text: str) -> str:
 
 
 def _parse(text: str) -> list[_Part]:
-    parts: list[_Part] = []
-    position = 0
-    for match in _FIELD.finditer(text):
-        parts.append(text[position : match.start()])
-        position = match.end()
-        if match[0] in ("{{", "}}"):
-            parts.append(match[0][0])
-        elif match[1] is None:
-            raise ValueError(f"{text!r}: a {match[0]!r} stands alone; write fields as {{name}}, and a brace as {match[0] * 2}")
-        else:
-            parts.append(_field(text, match[1]))
-    return [part for part in [*parts, text[position:]] if part != ""]
-
-
-def _field(text: str, content: str) -> _Part:
-    name, colon, time_format = content.partition(":")
-    if name == "time":
-        return _Time(_time_format(text, time_format if colon else "%Y-%m-%d"))
-    if colon:
-        raise ValueError(f"{text!r}: only time takes a format, as in {{time:%Y-%m-%d}}; write {{{name}}}")
-    if name == "is_error":
-        return _IsError()
-    if _FIELD_NAME.fullmatch(name) is None:
-        raise ValueError(f"{text!r}: {content!r} is not the name of a field; write a name such as {{service}} or {{user.id}}")
-    return _Value(tuple(name.split(".")), VALUE_LENGTH_MAX)
-
-
-def _time_format(text: str, time_format: str) -> str:
-    if _TIME_FORMAT.fullmatch(time_format) is None:
-        raise ValueError(
-            f"{text!r}: {time_format!r} is not a time format for paths; "
-            "use %Y %m %d %H %M %S %j %G %V and letters, digits, and any of . _ / = + -"
-        )
-    return time_format
+    return [_Value(part.names, VALUE_LENGTH_MAX) if isinstance(part, MessageField) else part for part in parse_template(text, "paths")]
 
 
 def _split_base(text: str, parts: list[_Part]) -> tuple[str, list[_Part]]:
@@ -224,9 +174,9 @@ def _limited(text: str, piece: list[_Part]) -> list[_Part]:
 def _fixed_length(part: _Part) -> int:
     if isinstance(part, str):
         return len(part.encode())
-    if isinstance(part, _Time):
+    if isinstance(part, TimeField):
         return len(_SAMPLE_TIME.strftime(part.format))
-    return len("normal") if isinstance(part, _IsError) else 0
+    return len("normal") if isinstance(part, ErrorField) else 0
 
 
 def _check_names(text: str, rendered: str) -> None:

@@ -43,6 +43,11 @@ class Managed(Protocol):
 
 _managed: weakref.WeakSet[Managed] = weakref.WeakSet()
 
+_inherited: list[dict[str, object]] = []
+"""In a child: what the authors' attributes held when it was forked. `_connect` puts new connections in their place; were the old
+ones finalised here, they would reach into the parent's. An asyncio transport takes itself out of the selector, which both
+processes share: the parent's loop would hear nothing of its connection any more."""
+
 
 def manage(producer: Managed) -> None:
     """Take care of `producer` when the process forks or ends. It is not kept alive by this."""
@@ -51,6 +56,7 @@ def manage(producer: Managed) -> None:
 
 def _after_fork_in_child() -> None:
     for producer in list(_managed):
+        _inherited.append({name: value for name, value in vars(producer).items() if not name.startswith("_BaseProducer__")})
         producer._after_fork()
 
 

@@ -9,9 +9,10 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import orjson
+from pydantic import AfterValidator
 
 from standpipe.delivery.batch import Batch
 
@@ -20,6 +21,27 @@ Metadata = Literal["is_error", "id", "key", "time", "headers"]
 
 FIELD_NAME = re.compile(r"[A-Za-z_@][A-Za-z0-9_@.-]{0,99}")
 """Names that metadata may get in a record: they need no escapes in JSON."""
+
+
+def _named(value: list[Metadata] | dict[Metadata, str] | None) -> list[Metadata] | dict[Metadata, str] | None:
+    names = list(value.values()) if isinstance(value, dict) else list(value or ())
+    for name in names:
+        if FIELD_NAME.fullmatch(name) is None:
+            raise ValueError(f"{name!r} cannot name a field in a record; use up to 100 letters, digits and '_', '@', '.', '-'")
+    if len(set(names)) != len(names):
+        raise ValueError(f"{', '.join(names)}: each field needs a name of its own")
+    return value
+
+
+FieldsSetting = Annotated[list[Metadata] | dict[Metadata, str] | None, AfterValidator(_named)]
+"""The setting `fields`: which metadata records have, under their own or other names; None: what the producer has by default."""
+
+
+def field_names(fields: FieldsSetting, default: Mapping[Metadata, str]) -> dict[Metadata, str]:
+    """What each record says about its message, under which name."""
+    if fields is None:
+        return dict(default)
+    return dict(fields) if isinstance(fields, dict) else {name: name for name in fields}
 
 
 class RecordFields:

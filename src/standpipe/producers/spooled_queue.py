@@ -11,10 +11,8 @@ import asyncio
 import logging
 import threading
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
-
-import orjson
 
 from standpipe.core.clock import Clock
 from standpipe.core.errors import ProducerClosed
@@ -23,6 +21,8 @@ from standpipe.delivery.log_handlers import inside_own_log_handler
 from standpipe.delivery.memory_queue import NEVER, MemoryQueue, QueueLimits
 from standpipe.delivery.receipt import DROPPED, QUEUED, STORED, Origin, Receipt
 from standpipe.producers.config import SpoolConfig
+from standpipe.producers.patient_reading import PatientReading
+from standpipe.producers.spooled_entries import mark_lost, meta_of, neighbours, restored
 from standpipe.spool.errors import SpoolError, SpoolFull
 from standpipe.spool.format import FLAG_ERROR, Record
 from standpipe.spool.log import Spool
@@ -64,6 +64,7 @@ class SpooledQueue(MemoryQueue):
     __slots__ = (
         "_accepted_state",
         "_began",
+        "_doubtful",
         "_ending",
         "_former_bytes",
         "_last_spool",
@@ -72,13 +73,14 @@ class SpooledQueue(MemoryQueue):
         "_on_disk",
         "_origin",
         "_origins",
+        "_own_bytes",
         "_patient",
+        "_reading",
         "_recent",
         "_spool",
         "_sync_interval",
         "_synced",
         "_syncer",
-        "_unreadable",
         "_window",
         "_write",
         "_written_at",
@@ -105,11 +107,13 @@ class SpooledQueue(MemoryQueue):
         self._sync_interval = config.sync_interval
         self._syncer: threading.Thread | None = None
         self._ending = threading.Event()
+        self._doubtful: list[Receipt] = []  # at the end: accepted, and not known to be on the disk
         self._spool: Spool | None = None
         self._last_spool: Spool | None = None  # also when it is closed: it still knows what has reached the disk
         self._on_disk = False  # newer entries than those in memory are on the disk only
         self._window = 0  # bytes of entries in memory that wait to be taken
-        self._unreadable = False  # the disk has refused to read what waits there
+        self._reading = PatientReading(producer, clock)
+        self._own_bytes = 0  # of `bytes`: what this process has put on the disk only, and not read back yet
         self._former_bytes = 0  # of `bytes`: what former processes left, not read yet
         self._patient = True  # whether a caller may be made to wait for the disk
         # The wall clock when this process began, and from there on a clock that does not jump: an hour that somebody puts it
@@ -161,6 +165,7 @@ class SpooledQueue(MemoryQueue):
             return False
         with self.lock:
             if self._on_disk and not self._entries:  # what the disk had refused can be read again
+                self._reading.ended(in_vain=False)
                 self.wake()
         return True
 
@@ -172,8 +177,12 @@ class SpooledQueue(MemoryQueue):
         with self.lock:
             spool, self._spool = self._spool, None
             self._write = self._refuse
-            if spool is not None:
-                spool.close()
+            if spool is None:
+                return
+            spool.close()
+            for receipt in self._doubtful:
+                if receipt._state is QUEUED and receipt._first + receipt._count <= spool.durable:
+                    receipt._state = STORED
 
     def forget_spool(self) -> None:
         """In a forked child: the spool is the parent's."""
@@ -233,7 +242,7 @@ class SpooledQueue(MemoryQueue):
             if entry._keys is None and entry._more is None:
                 meta, size = b"", entry._size
             else:
-                meta = _meta_of(entry)
+                meta = meta_of(entry)
                 size = entry._size = len(entry._payload)  # what can be told again of a record that is read back
             messages = self.messages + count
             total = self.bytes + size
@@ -265,6 +274,7 @@ class SpooledQueue(MemoryQueue):
                     if self._on_disk:
                         # Only known, in case somebody holds on to it; it comes back when the worker gets there.
                         entry._payload = b""
+                        self._own_bytes += size
                         recent = self._recent
                         recent.append(entry)
                         if len(recent) == RECENT:
@@ -288,7 +298,11 @@ class SpooledQueue(MemoryQueue):
         spool = self._last_spool
         if spool is None or entry._state is not QUEUED:
             return
-        spool.commit(entry._first + entry._count)
+        try:
+            spool.commit(entry._first + entry._count)
+        except SpoolError as error:
+            error.receipt = entry
+            raise
         with self.lock:
             if entry._state is QUEUED:
                 entry._state = STORED
@@ -382,6 +396,11 @@ class SpooledQueue(MemoryQueue):
 
     # --- the worker ---------------------------------------------------------------------------------------------------
 
+    @property
+    def read_again_at(self) -> float | None:
+        """When the disk is asked again for what waits there."""
+        return self._reading.again_at
+
     def __len__(self) -> int:
         self._refill()
         return len(self._entries)
@@ -399,7 +418,7 @@ class SpooledQueue(MemoryQueue):
             for receipt, start, stop in slices:
                 size = receipt._size if stop - start == receipt._count else share(receipt, start, stop)
                 self._window -= size + (ENTRY_BYTES if stop == receipt._count else 0)
-            for first, count in _neighbours(slices):
+            for first, count in neighbours(slices):
                 self._spool.take(first, count)
             self._spool.write_positions()
         return slices, count
@@ -420,20 +439,32 @@ class SpooledQueue(MemoryQueue):
 
     def _refill(self) -> None:
         """Bring entries back from the disk when the worker has come to the end of those in memory."""
-        if not self._on_disk or self._entries or self._spool is None:
+        if not self._on_disk or self._entries or self._spool is None or not self._reading.allowed:
             return
         self._window = 0
         self._look_who_is_held()
-        for found, prefix in self._read(self._spool):
+        for found, prefix in self._reading.read(self._spool, READ_BYTES, merge=True):
             for record in self._apart(self._spool, found):
                 for start, stop in self._spool.unsettled(record):
                     entry = self._restore(record, prefix, start, stop)
                     self._append(entry)
                     self._window += entry._size + ENTRY_BYTES
+        self._take_damaged(self._spool)
         self._forget_absent(self._spool.take_absent())
         self._count_former_bytes(self._spool)
         if self._spool.read_to_end:
             self._on_disk = False
+            self.bytes -= self._own_bytes  # of those that were lost; all others have been read
+            self._own_bytes = 0
+        self._reading.ended(in_vain=self._on_disk and not self._entries)
+
+    def _take_damaged(self, spool: Spool) -> None:
+        """What came back damaged waits to be put aside; until then it stays where it is."""
+        for record, prefix in spool.take_damaged():
+            for start, stop in spool.unsettled(record):
+                entry = self._restore(record, prefix, start, stop)
+                self.damaged.append((entry, 0, entry._count))
+                self.taken += entry._count
 
     def _look_who_is_held(self) -> None:
         recent, self._recent = self._recent, []
@@ -451,20 +482,6 @@ class SpooledQueue(MemoryQueue):
         first, stop = record.first, record.first + record.count
         held = self._live and any(number in self._live for number in range(first, stop))
         return record.singles() if held or not spool.taken_alike(first, stop) else (record,)
-
-    def _read(self, spool: Spool) -> list[tuple[Record, str]]:
-        """The next records. A disk that cannot be read is asked again after `sync_interval`; meanwhile its messages wait."""
-        try:
-            found = spool.read(READ_BYTES, merge=True)
-        except SpoolError as error:
-            if not self._unreadable:
-                _log.error("%s; it is tried again every %g s", error, self._sync_interval)
-            self._unreadable = True
-            return []
-        if self._unreadable:
-            _log.info("%s: the spool can be read again", self._producer)
-        self._unreadable = False
-        return found
 
     def _forget_absent(self, count: int) -> None:
         """So many of those that were to come back are lost (the spool has told) or never were: nobody waits for them."""
@@ -490,29 +507,14 @@ class SpooledQueue(MemoryQueue):
         live = self._live.pop(record.first, None)
         if live is not None and stop - start == live._count:
             live._payload = record.payload
+            self._own_bytes -= live._size
             return live
-        payload = record.payload if stop - start == record.count else b"\n".join(record.payload.split(b"\n")[start:stop])
-        size = len(payload) - (stop - start - 1 if record.merged else 0)  # one by one they were counted without newlines
         origin = self._origin if prefix == self._origin.prefix else self._origins.setdefault(prefix, self._origin.with_prefix(prefix))
         age = max(0.0, self._began + self._clock.monotonic() - record.time)
-        meta = record.meta or {}
-        keys = meta.get("keys", meta.get("key"))
-        entry = Receipt(
-            origin,
-            record.is_error,
-            payload,
-            stop - start,
-            size,
-            tuple(keys[start:stop]) if isinstance(keys, list) else keys,
-            self._clock.monotonic() - age,
-        )
-        entry._first = record.first + start
-        entry._state = STORED
-        if "headers" in meta or "ids" in meta:
-            more = entry._rest()
-            more.headers = meta.get("headers")
-            more.ids = meta["ids"][start:stop] if "ids" in meta else None
-        if origin is not self._origin:  # a former process counted these bytes
+        entry = restored(record, start, stop, origin, self._clock.monotonic() - age)
+        if origin is self._origin:
+            self._own_bytes -= entry._size
+        else:  # a former process counted these bytes
             self.bytes += entry._size
         if self._spool is not None and self._spool.was_taken(entry._first, entry._first + entry._count):
             entry._rest().unknown = True
@@ -524,7 +526,7 @@ class SpooledQueue(MemoryQueue):
         """As `MemoryQueue.release`; neighbours are noted together."""
         for receipt, start, stop in slices:
             super()._release(receipt, start, stop)
-        for first, count in _neighbours(slices):
+        for first, count in neighbours(slices):
             self._settled(first, count)
         self.made_room()
 
@@ -552,37 +554,11 @@ class SpooledQueue(MemoryQueue):
         if self._spool is not None:
             self._spool.write_positions()
 
-    def keep(self, left: list[Slice]) -> tuple[list[Receipt], list[Slice]]:
-        """All of it survives; also the receipts that somebody holds of messages that are on the disk only."""
+    def keep(self, left: list[Slice]) -> list[Slice]:
+        """All of it survives."""
         self._look_who_is_held()
-        return [receipt for receipt, _, _ in left] + list(self._live.values()), []
-
-
-def _neighbours(slices: list[Slice]) -> Iterator[tuple[int, int]]:
-    """The numbers of the messages, as the first and how many follow each other."""
-    first = stop = 0
-    for receipt, start, end in slices:
-        number = receipt._first
-        if number + start != stop:
-            if stop > first:
-                yield first, stop - first
-            first = number + start
-        stop = number + end
-    if stop > first:
-        yield first, stop - first
-
-
-def _meta_of(entry: Receipt) -> bytes:
-    """Keys, headers and ids of an entry, as JSON; empty if it has none."""
-    meta: dict[str, Any] = {}
-    keys = entry._keys
-    if isinstance(keys, str):
-        meta["key"] = keys
-    elif keys is not None:
-        meta["keys"] = list(keys)
-    more = entry._more
-    if more is not None and more.headers is not None:
-        meta["headers"] = dict(more.headers)
-    if more is not None and more.ids is not None:
-        meta["ids"] = list(more.ids)
-    return orjson.dumps(meta) if meta else b""
+        if self._spool is not None:
+            mark_lost(self._live, self._spool.reading_at)
+        held = [receipt for receipt, _, _ in left] + list(self._live.values())
+        self._doubtful = [receipt for receipt in held if receipt._state is QUEUED]
+        return []

@@ -11,12 +11,14 @@ import sqlite3
 import threading
 import weakref
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from standpipe.core.clock import Clock
 from standpipe.core.errors import ConfigurationError, Disconnected, NotSent, Reject, StandpipeError
+from standpipe.core.finding import Finding, Severity
 from standpipe.core.outcome import Outcome
 from standpipe.core.units import Duration
 from standpipe.delivery.batch import Batch
@@ -24,6 +26,7 @@ from standpipe.delivery.dead_letters import DeadLetters
 from standpipe.producers.base import BaseProducer, BaseProducerConfig
 from standpipe.producers.database_columns import ColumnConfig, check_identifier, columns_from
 from standpipe.producers.database_table import COLUMNS, insertion, prepare
+from standpipe.producers.disk_findings import disk_findings
 
 FOLDER_MODE, FILE_MODE = 0o750, 0o640
 """Permissions of what is made (less what the umask takes away): messages are for their owner and group."""
@@ -120,6 +123,18 @@ class SqliteProducer(BaseProducer):
         """The file and its tables."""
         config = self.config
         return f"sqlite:{config.path}, table {config.table}" + (f", errors: {config.error_table}" if config.error_table else "")
+
+    def examine(self) -> list[Finding]:
+        """The folder of the database, and what a power cut takes."""
+        found = list(disk_findings(Path(self._path).parent, "database", None))
+        synchronous = self.config.synchronous
+        if synchronous == "full":
+            found.append(Finding(Severity.INFO, "synchronous is full", "what counts as delivered survives a power cut", ""))
+        else:
+            lost = "loses the last transactions, which count as delivered" if synchronous == "normal" else "may damage the whole database"
+            severity = Severity.WARNING if synchronous == "normal" else Severity.CRITICAL
+            found.append(Finding(severity, f"synchronous is {synchronous}", f"a power cut {lost}", "synchronous: full"))
+        return found
 
     def _connect(self) -> None:
         with self._using:

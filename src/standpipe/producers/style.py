@@ -16,13 +16,16 @@ PREFETCH = 256
 class Style:
     """Which methods an author wrote."""
 
-    def __init__(self, batch: bool, asynchronous: bool) -> None:
+    def __init__(self, batch: bool, asynchronous: bool, completion: bool = False) -> None:
         self.batch = batch
         self.asynchronous = asynchronous
+        self.completion = completion
 
 
 def style_of(producer: Any, base: Any) -> Style:
-    """One message or batches; ordinary functions or coroutines. Raises TypeError for what is neither."""
+    """One message, batches, or completion; ordinary functions or coroutines. Raises TypeError for what is none of these."""
+    if producer._submit is not base._submit:
+        return _completion_style(producer)
     batch = producer._send_batch is not base._send_batch
     if not batch and producer._send is base._send:
         raise TypeError(f"{producer.__name__} has neither _send nor _send_batch; a producer needs one of them")
@@ -32,6 +35,13 @@ def style_of(producer: Any, base: Any) -> Style:
         ordinary = [name for name, is_coroutine in zip(names, coroutines, strict=True) if not is_coroutine]
         raise TypeError(f"{producer.__name__}: {' and '.join(ordinary)} must be `async def`, as the other methods are")
     return Style(batch, all(coroutines))
+
+
+def _completion_style(producer: Any) -> Style:
+    coroutines = [name for name in ("_connect", "_submit", "_poll", "_close") if inspect.iscoroutinefunction(getattr(producer, name))]
+    if coroutines:
+        raise TypeError(f"{producer.__name__}: {' and '.join(coroutines)} cannot be `async def`; a producer with _submit has no event loop")
+    return Style(batch=True, asynchronous=False, completion=True)
 
 
 def settings_of(config: BaseProducerConfig, style: Style, atomic: bool, destination: str) -> Settings:

@@ -23,6 +23,10 @@ def config(segment_bytes: int = 4096, *, durability: str = "written", **more: An
     return BaseProducerConfig(type="test", name="test", queue=spool.model_copy(update={"segment_bytes": segment_bytes}), **more)
 
 
+STEPS_MAX = 200
+"""More than a shutdown or an opening takes."""
+
+
 class Destination:
     """What has arrived, over all lives. `does` says what becomes of the next messages; after that they arrive."""
 
@@ -32,7 +36,31 @@ class Destination:
         self.does: list[str] = []
 
 
-class OnCrashingDisk(ScriptedBatch):
+class WorkedByHand(ScriptedBatch):
+    """Its worker is driven by the test's own thread."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.engine = self.__dict__["_BaseProducer__engine"]
+        self.driver = self.__dict__["_BaseProducer__driver"]
+
+    def work(self, steps: int = STEPS_MAX) -> None:
+        """The worker's loop, here and now, for so many batches or until there is nothing to do."""
+        for _ in range(steps):
+            if not self.engine.connected:
+                self.driver.safe_connect()
+            with self.engine.lock:
+                self.engine.queue.progress()
+                batch, due = self.engine.choose(self.clock.now)
+            if batch is not None:
+                self.driver._attempt_batch(batch)
+            elif due is None:
+                return
+            else:
+                self.clock.now = max(self.clock.now, due)
+
+
+class OnCrashingDisk(WorkedByHand):
     """One life of the producer."""
 
     def __init__(self, files: CrashingFileSystem, destination: Destination, life: int, **more: Any) -> None:
@@ -41,8 +69,6 @@ class OnCrashingDisk(ScriptedBatch):
         self.life = life
         super().__init__(**more)
         self.spooled = self.__dict__["_BaseProducer__queue"]
-        self.engine = self.__dict__["_BaseProducer__engine"]
-        self.driver = self.__dict__["_BaseProducer__driver"]
         self.is_open = False
 
     def start(self) -> None:
@@ -65,21 +91,6 @@ class OnCrashingDisk(ScriptedBatch):
                 {"arrive": Outcome.DELIVERED, "reject": Reject("no"), "fail": NotSent("busy")}.get(what, SendError("connection lost"))
             )
         return results
-
-    def work(self, steps: int) -> None:
-        """The worker's loop, here and now."""
-        for _ in range(steps):
-            if not self.engine.connected:
-                self.driver.safe_connect()
-            with self.engine.lock:
-                self.engine.queue.progress()
-                batch, due = self.engine.choose(self.clock.now)
-            if batch is not None:
-                self.driver._attempt_batch(batch)
-            elif due is None:
-                return
-            else:
-                self.clock.now = max(self.clock.now, due)
 
     def end(self) -> None:
         """The process is gone; only its thread has to be told."""

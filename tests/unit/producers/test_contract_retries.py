@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from standpipe.core.errors import Disconnected, NotSent, Reject, RetryAfter
+from standpipe.core.errors import Disconnected, Misconfigured, NotSent, Reject, RetryAfter
 from standpipe.core.outcome import RETRY_AFTER_MAX
 from standpipe.delivery.breaker import BreakerState
 from standpipe.delivery.receipt import State
@@ -284,3 +284,18 @@ def test_while_shutting_down_connecting_goes_on_until_the_time_is_up() -> None:
     assert (report.undelivered, receipt.state) == (1, State.UNDELIVERED)
     assert [message.content() for message in report.messages] == [{"n": 1}]
     assert 129.0 <= producer.clock.now <= 130.0
+
+
+@pytest.mark.parametrize("where", ["sends", "connects"])
+def test_what_only_a_person_can_mend_raises_an_alarm_and_keeps_the_messages(where: str, caplog: pytest.LogCaptureFixture) -> None:
+    faults: Any = [Misconfigured(60.0, "the broker refuses the password; correct it")] * 8
+    settings: dict[str, Any] = {where: faults, "reconnect_wait": 1.0}
+    producer = Scripted(**settings)
+    for number in range(3):
+        producer.produce(False, {"n": number})
+    drive(producer)
+    now = check(producer.statistics())
+    assert (now.delivered, now.dead_lettered) == (3, 0)
+    alarms = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+    assert alarms
+    assert "the broker refuses the password; correct it" in alarms[0]

@@ -15,7 +15,7 @@ import pytest
 from standpipe.core.errors import ProducerClosed
 from standpipe.delivery.receipt import Receipt, State
 from standpipe.delivery.statistics import ShutdownReport
-from standpipe.producers.base import BaseProducer, BaseProducerConfig
+from standpipe.producers.base import BaseProducer, BaseProducerConfig, Batch
 from tests.unit.delivery.scripted import Scripted, drive
 
 CONFIG = BaseProducerConfig(type="real", name="real")
@@ -135,6 +135,33 @@ def test_a_stuck_send_does_not_hold_up_shutdown_and_everything_is_handed_back() 
     assert producer.calls == ["connect", "send", "close"]  # the stuck one came back; nothing was sent after it
     assert producer.statistics().delivered == 0
     assert {receipt.state for receipt in receipts} == {State.UNDELIVERED}
+
+
+def test_a_send_that_outlives_shutdown_finds_in_its_batch_what_it_was_given() -> None:
+    class Late(BaseProducer):
+        def __init__(self) -> None:
+            self.sending, self.hold, self.found = threading.Event(), threading.Event(), list[bytes]()
+            super().__init__(CONFIG)
+
+        def _connect(self) -> None:
+            pass
+
+        def _send_batch(self, batch: Batch) -> Any:
+            self.sending.set()
+            self.hold.wait(10.0)
+            self.found = batch.payloads()
+            return batch.delivered()
+
+        def _close(self) -> None:
+            pass
+
+    producer = Late()
+    producer.produce(False, {"n": 1})
+    assert producer.sending.wait(5.0)
+    assert producer.shutdown(timeout=0.1).undelivered == 1
+    producer.hold.set()
+    wait_until(lambda: producer.found)
+    assert producer.found == [b'{"n":1}']
 
 
 def test_what_was_delivered_before_the_time_was_up_is_not_handed_back() -> None:

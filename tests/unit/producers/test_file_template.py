@@ -43,6 +43,22 @@ def test_fields_choose_the_file(template: str, message: dict[str, Any], is_error
 
 
 @pytest.mark.parametrize(
+    ("template", "path"),
+    [
+        ("logs/{@key}", "k%2F1"),
+        ("logs/{@id}", "id-1"),
+        ("logs/{@key}-{a}", "k%2F1-b"),
+        ("logs/{@key.x}", "_"),
+        ("logs/{@timestamp}", "now"),
+    ],
+)
+def test_id_and_key_of_a_message_can_be_in_the_path(template: str, path: str) -> None:
+    message = {"a": "b", "@timestamp": "now", "@key": "a field", "@id": "a field"}
+    assert PathTemplate(template).render(message, False, AT, id="id-1", key="k/1") == path
+    assert PathTemplate("logs/{@key}").render(message, False, AT) == "_"
+
+
+@pytest.mark.parametrize(
     ("value", "name"),
     [
         ("..", "%2E%2E"),
@@ -193,3 +209,11 @@ def test_files_of_a_template_are_rotated_each_for_itself(tmp_path: Path) -> None
             out.flush(10)
     names = sorted(path.name[:7] for path in (tmp_path / "logs").iterdir())
     assert names == ["a.jsonl", "a.jsonl", "b.jsonl", "b.jsonl"]
+
+
+def test_messages_go_to_the_file_of_their_key(tmp_path: Path) -> None:
+    with producer(tmp_path / "{@key}.jsonl", fields=[]) as out:
+        for number, key in enumerate(["a", "b", None, "a"]):
+            out.produce(False, {"n": number}, key=key)
+    found = {path.name: [record["n"] for record in records(path)] for path in tmp_path.iterdir()}
+    assert found == {"a.jsonl": [0, 3], "b.jsonl": [1], "_.jsonl": [2]}

@@ -318,7 +318,7 @@ def test_lost_messages_are_not_waited_for(lives: Any) -> None:
     fill(first, 6)
     files = first.files.kill()
     name = min(name for name in files.names() if name.endswith(".seg"))
-    files.flip(name, 8 * 300)
+    files.flip(name, 8 * 144)  # the number of the first message: nobody can tell any more which one it was
     second = lives(files)
     assert second.statistics().pending == 6
     second.clock.at(1.0, lambda: second.work(100))
@@ -374,7 +374,7 @@ def test_what_a_crash_left_is_told(lives: Any, caplog: pytest.LogCaptureFixture)
     fill(first, 3)
     files = first.files.kill()
     name = min(name for name in files.names() if name.endswith(".seg"))
-    files.flip(name, 8 * 1500)
+    files.flip(name, 8 * (128 + 1056 + 16))  # the number of the second message
     with caplog.at_level(logging.WARNING, "standpipe.spool"):
         lives(files).work(10)
     assert "is damaged at offset" in caplog.text
