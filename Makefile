@@ -11,8 +11,13 @@ help:
 demo: setup ## watch log lines reach two destinations, survive an outage, and add up
 	.venv/bin/standpipe demo
 
+# These tests wait for servers most of the time: several files at once.
+WITH_SERVERS := $(addprefix tests/integration/,servers conformance kafka rabbitmq http nats redis mqtt postgres examples)
+
 test: lint ## everything that must hold: lint, types, import contracts, all tests
-	.venv/bin/python -m pytest
+	@scripts/services
+	.venv/bin/python -m pytest $(addprefix --ignore=,$(WITH_SERVERS))
+	.venv/bin/python -m pytest -n 4 --dist loadfile $(wildcard $(WITH_SERVERS))
 
 torture: setup ## ten times as many kills, power cuts and broken disks as in test, some minutes (all of it as root on Linux only)
 	scripts/torture

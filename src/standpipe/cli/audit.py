@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 
 def audit(config: Config = None, state_dir: StateDir = None, json: AsJson = False) -> int:
-    """Check that every message on the disk is accounted for: spools, dead letters, checkpoints.
+    """Check that every message on the disk is accounted for.
 
-    Nothing is changed, and it may be done while `standpipe run` is running. Exit status 0: it all adds up; 1: there are
-    differences, each with its place.
+    Spools, dead letters and checkpoints are compared. Nothing is changed, and it may be done while `standpipe run` is running.
+    Exit status 0: it all adds up; 1: there are differences, each with its place.
     """
     from standpipe.app import audit as auditing
     from standpipe.cli.dead_stores import find_place

@@ -20,7 +20,7 @@ def check(
     json: AsJson = False,
     print_: Annotated[bool, typer.Option("--print", help="Print the configuration with its includes, secrets hidden.")] = False,
 ) -> int:
-    """Check a configuration: valid, or every problem with its remedy.
+    """Check a configuration: valid, or its problems and remedies.
 
     Nothing is opened, connected or started.
     """

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 LIST_LIMIT = 50
 """Letters that `list` shows: about a screen."""
 
-dead_app = typer.Typer(help="Look at messages that were put aside, mend them, send them again.", rich_markup_mode=None)
+dead_app = typer.Typer(help="Look at messages put aside; mend them, send them again.", rich_markup_mode=None)
 
 
 class ReasonName(StrEnum):
@@ -123,6 +123,7 @@ def replay(
         list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Change a field (a.b: within); the value is JSON or text.")
     ] = None,
     edit: Annotated[bool, typer.Option("--edit", help="Edit each message in $EDITOR.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Send damaged messages (reason corrupt) as they are.")] = False,
     rate: Annotated[
         float | None, typer.Option("--rate", metavar="N", help="At most so many messages a second.", show_default=False)
     ] = None,
@@ -143,7 +144,7 @@ def replay(
     if rate is not None and not 0 < rate < float("inf"):
         raise CommandFailed(f"--rate {rate:g}: write a number of messages a second, more than 0", ExitCode.USAGE)
     patience = seconds(timeout, "--timeout") or 0.0
-    mender = Mender([Change.parse(text) for text in set_ or ()], find_editor() if edit and not dry_run else None)
+    mender = Mender([Change.parse(text) for text in set_ or ()], find_editor() if edit and not dry_run else None, force or edit)
     wanted = _wanted(ids, producer, reason, since, until, text)
     replaying = Replaying(find_place(config, state_dir, with_plan=True), wanted, mender, limit)
     if dry_run:

@@ -17,6 +17,7 @@ import orjson
 from standpipe.cli.dead_text import decoded, pretty
 from standpipe.cli.exit_codes import CommandFailed, ExitCode
 from standpipe.cli.output import say
+from standpipe.core.dead_letter import Reason
 from standpipe.core.errors import EncodingError
 from standpipe.core.payload import encode
 from standpipe.spool.dead_letter_table import StoredLetter
@@ -72,6 +73,8 @@ class Mender:
 
     changes: Sequence[Change] = ()
     editor: Sequence[str] | None = None
+    force: bool = False
+    """whether damaged messages may go as they are"""
 
     def __call__(self, letter: StoredLetter) -> bytes:
         """The payload to send: the original bytes, if nothing is changed. Raises CannotBeSent."""
@@ -88,6 +91,8 @@ class Mender:
         content = decoded(payload)
         if content is None:
             raise CannotBeSent("the payload is no JSON object; mend it with --edit")
+        if letter.reason is Reason.CORRUPT and payload == letter.payload and not self.force:
+            raise CannotBeSent("its checksum was wrong: look at it, then mend it with --set or --edit, or send it as it is with --force")
         return payload if b"\n" not in payload else _encoded(content)
 
 

@@ -92,14 +92,9 @@ def _letters(producer: BaseProducer, application: Application) -> Iterable[DeadL
 
 
 def _unacknowledged(lane: LaneStatistics, agent: BaseAgent) -> str:
-    if remembers(agent):
+    if agent.remembers:
         return f"agent {lane.agent!r} will read what was not settled again on the next run of pipeline {lane.pipeline!r}"
     return f"agent {lane.agent!r} of pipeline {lane.pipeline!r} cannot read again what was not settled"
-
-
-def remembers(agent: BaseAgent) -> bool:
-    """Whether the agent keeps a checkpoint: those that do override `acknowledge`."""
-    return type(agent).acknowledge is not BaseAgent.acknowledge
 
 
 def note_lines(ledger: Ledger) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import sys
 import traceback
 from collections.abc import Sequence
@@ -13,8 +14,10 @@ import typer
 
 from standpipe.cli.audit import audit
 from standpipe.cli.check import check
+from standpipe.cli.conformance import conformance
 from standpipe.cli.dead import dead_app
 from standpipe.cli.demo import demo
+from standpipe.cli.doctor import doctor
 from standpipe.cli.exit_codes import EPILOG, CommandFailed, ExitCode
 from standpipe.cli.init import init
 from standpipe.cli.list import list_types
@@ -28,6 +31,8 @@ from standpipe.cli.spool import spool_app
 from standpipe.cli.version import show_version, version
 from standpipe.core.errors import ConfigurationError, StandpipeError
 
+_EXTRA = re.compile(r"Got unexpected extra arguments? ?(?:\(s\))? ?\((.*)\)")
+
 app = typer.Typer(
     name="standpipe",
     help="Delivers messages through slow links, broken brokers and restarts, and can say where each one is.",
@@ -38,6 +43,7 @@ app = typer.Typer(
 )
 app.command()(run)
 app.command()(check)
+app.command()(doctor)
 app.command()(init)
 app.command()(send)
 app.command("list")(list_types)
@@ -46,6 +52,7 @@ app.add_typer(dead_app, name="dead")
 app.add_typer(spool_app, name="spool")
 app.command()(audit)
 app.add_typer(new_app, name="new")
+app.command()(conformance)
 app.command()(demo)
 app.command()(version)
 
@@ -134,9 +141,20 @@ def _in_words(error: BaseException) -> str:
 
 
 def _usage(error: typer.TyperException) -> str:
-    message = error.format_message().replace(". Did you mean", "; did you mean").replace(": Value error, ", ": ").rstrip(".")
+    message = (
+        _EXTRA.sub("unexpected argument \\1", error.format_message())
+        .replace(". Did you mean", "; did you mean")
+        .replace(": Value error, ", ": ")
+        .rstrip(".")
+    )
     context = getattr(error, "ctx", None)
     path = context.command_path if context is not None else "standpipe"
+    if (
+        message.startswith("unexpected argument")
+        and context is not None
+        and any("--config" in each.opts for each in context.command.params)
+    ):
+        message += "; name the configuration with --config"
     return f"{message[:1].lower()}{message[1:]}{'' if message.endswith('?') else ';'} see `{path} --help`"
 
 

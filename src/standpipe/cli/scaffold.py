@@ -1,4 +1,5 @@
-"""The package that `standpipe new producer` writes: a small HTTP producer that works, and a test with the real engine."""
+"""The package that `standpipe new producer` writes: a small HTTP producer that works, tests with the real engine, and one of every
+promise that a producer makes."""
 
 from __future__ import annotations
 
@@ -69,7 +70,7 @@ message as JSON. Work on it:
 
 ```sh
 python -m pip install -e '.[test]'
-python -m pytest
+python -m pytest                # its own tests, and one of every promise that a producer makes
 standpipe list producers        # names @type@
 ```
 """
@@ -154,59 +155,82 @@ def _judge(response: http.client.HTTPResponse) -> None:
     raise ConnectionError(f"the service answered {response.status} {response.reason}")
 '''
 
+_SERVICE = '''\
+"""A service on this machine to test against: it answers with the statuses it is told, then with 200, and remembers what it got."""
+
+from __future__ import annotations
+
+import json
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+
+class Service(ThreadingHTTPServer):
+    """Keeps each message with whether it was an error message, in the order of arrival."""
+
+    def __init__(self) -> None:
+        self.received: list[tuple[dict[str, Any], bool]] = []
+        self.answers: list[int] = []
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.url = f"http://127.0.0.1:{self.server_address[1]}/events"
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Connections are cut on purpose."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    timeout = 10
+    server: Service
+
+    def do_POST(self) -> None:
+        length = int(self.headers["Content-Length"])
+        body = self.rfile.read(length)
+        if len(body) < length:
+            return  # cut in the middle
+        status = self.server.answers.pop(0) if self.server.answers else 200
+        if status == 200:
+            self.server.received.append((json.loads(body), self.headers["X-Is-Error"] == "true"))
+        self.send_response(status)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, format: str, *arguments: object) -> None:
+        pass
+'''
+
+_CONFTEST = """\
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+
+import pytest
+from service import Service
+
+
+@pytest.fixture
+def service() -> Iterator[Service]:
+    with Service() as service:
+        thread = threading.Thread(target=service.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield service
+        service.shutdown()
+        thread.join()
+"""
+
 _TEST = '''\
 """The producer with Standpipe's real engine, against a real HTTP server on this machine."""
 
 from __future__ import annotations
 
-import json
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
 
 import pytest
+from service import Service
 from standpipe.delivery.receipt import State
 
 from @module@ import @class@, @class@Config
-
-
-class Service:
-    """A service that answers with the statuses it is told, then with 200, and remembers what it was sent."""
-
-    def __init__(self) -> None:
-        self.received: list[dict[str, Any]] = []
-        self.answers: list[int] = []
-        service = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"]))
-                status = service.answers.pop(0) if service.answers else 200
-                if status == 200:
-                    service.received.append(json.loads(body))
-                self.send_response(status)
-                self.send_header("Content-Length", "0")
-                self.end_headers()
-
-            def log_message(self, format: str, *arguments: object) -> None:
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_address[1]}/events"
-
-
-@pytest.fixture
-def service() -> Iterator[Service]:
-    service = Service()
-    thread = threading.Thread(target=service.server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield service
-    service.server.shutdown()
-    service.server.server_close()
-    thread.join()
 
 
 @pytest.fixture
@@ -220,7 +244,7 @@ def producer(service: Service) -> Iterator[@class@]:
 def test_a_message_is_delivered(service: Service, producer: @class@) -> None:
     receipt = producer.produce(is_error=False, message={"data": "example"})
     assert receipt.wait(10) is State.DELIVERED
-    assert service.received == [{"data": "example"}]
+    assert service.received == [({"data": "example"}, False)]
 
 
 def test_a_failed_message_is_tried_again_until_it_is_delivered(service: Service, producer: @class@) -> None:
@@ -238,10 +262,42 @@ def test_a_message_that_is_never_going_to_be_taken_becomes_a_dead_letter(service
     assert [letter.content() for letter in producer.dead_letters] == [{"data": "nonsense"}]
 '''
 
+_TEST_CONFORMANCE = '''\
+"""The producer keeps Standpipe's promises: one test for each, with connections that are cut, refused and frozen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from service import Service
+from standpipe.testing import Arrival, Subject
+
+from @module@ import @class@, @class@Config
+
+
+class @class@Subject(Subject[@class@Config]):
+    """Tells the conformance kit how to find out what has arrived."""
+
+    def __init__(self, service: Service) -> None:
+        super().__init__(@class@, @class@Config(type="@type@", name="test", url=service.url, token="not-to-be-logged"))
+        self.service = service
+
+    def read_back(self) -> Iterator[Arrival]:
+        for message, is_error in list(self.service.received):
+            yield Arrival(message, is_error)
+
+
+def test_keeps_the_promise(conformance: Callable[..., None], service: Service) -> None:
+    conformance(@class@Subject(service))
+'''
+
 _FILES = {
     "pyproject.toml": _PYPROJECT,
     "README.md": _README,
     "src/@module@/__init__.py": _PRODUCER,
     "src/@module@/py.typed": "",
+    "tests/service.py": _SERVICE,
+    "tests/conftest.py": _CONFTEST,
     "tests/test_producer.py": _TEST,
+    "tests/test_conformance.py": _TEST_CONFORMANCE,
 }

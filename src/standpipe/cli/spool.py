@@ -14,7 +14,7 @@ from standpipe.cli.output import number_of, say, show, show_json
 SHOW_LIMIT = 20
 """Messages that `show` shows: about a screen."""
 
-spool_app = typer.Typer(help="Look at messages that wait on the disk, check and mend what holds them.", rich_markup_mode=None)
+spool_app = typer.Typer(help="Look at what waits on the disk; check it, mend it.", rich_markup_mode=None)
 
 Config = Annotated[
     Path | None,
@@ -34,7 +34,7 @@ def _before_the_verb(context: typer.Context) -> None:
 
 @spool_app.command("list")
 def list_spools(config: Config = None, state_dir: StateDir = None, json: AsJson = False) -> int:
-    """List the spools: what waits in each, since when, and which process uses it.
+    """List the spools: what waits, since when, and who uses them.
 
     Nothing is disturbed or changed.
     """
@@ -116,9 +116,10 @@ def verify(
 
 @spool_app.command("repair")
 def repair(producer: Producer, config: Config = None, state_dir: StateDir = None, json: AsJson = False) -> int:
-    """Mend a damaged spool: what is readable stays, damaged bytes are set aside in *.corrupt files.
+    """Mend a damaged spool: what is readable stays.
 
-    Nothing is deleted, and it can be interrupted and done again at any time. The producer must not be running.
+    Damaged bytes are set aside in *.corrupt files. Nothing is deleted, and it can be interrupted and done again at any time.
+    The producer must not be running.
     """
     from standpipe.cli.spool_places import known_spools
     from standpipe.cli.spool_repair import repair_all

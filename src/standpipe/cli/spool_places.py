@@ -6,11 +6,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from standpipe.app.spools import FOLDER, SpoolPlace, WaitingMessage, find_spools, messages_in
+from standpipe.app.spools import SpoolPlace, WaitingMessage, find_spools, messages_in
 from standpipe.cli.dead_stores import find_place
 from standpipe.cli.exit_codes import CommandFailed, ExitCode
 from standpipe.cli.options import near
 from standpipe.core.errors import ConfigurationError
+from standpipe.producers.state_dir import SPOOLS
 from standpipe.spool.errors import SpoolTooNew
 from standpipe.spool.inspect import inspect_spool
 from standpipe.spool.inspection import Inspection
@@ -34,7 +35,7 @@ class KnownSpools:
                 f"{producer}: its queue is in memory, there is no spool; `queue: {{type: spool}}` gives it one", ExitCode.USAGE
             )
         names = list(dict.fromkeys(place.producer for place in self.places))
-        hint = near(producer, names) if names else f"there is no spool in {self.state_dir / FOLDER}"
+        hint = near(producer, names) if names else f"there is no spool in {self.state_dir / SPOOLS}"
         raise CommandFailed(f"there is no spool of a producer {producer!r}; {hint}", ExitCode.USAGE)
 
 

@@ -54,8 +54,9 @@ def test_a_second_signal_stops_at_once_and_says_what_is_left(tmp_path: Path) -> 
         err = process.err
     assert "SIGTERM: a second signal, stopping at once" in err
     assert "standpipe: stopped at once by a second signal\n" in err
-    assert "undelivered; the last error was ConnectionRefusedError: nobody listens\n" in err
-    assert "standpipe: agent 'visits' of pipeline 'access' cannot read again what was not settled\n" in err
+    assert "undeliverable: ConnectionRefusedError: nobody listens)\n" in err
+    assert "dead letters kept; to look at them:" in err
+    assert "cannot read again" not in err
     assert "It adds up" in err
     assert "Traceback" not in err
 
@@ -68,7 +69,22 @@ def test_the_time_to_drain_can_be_bounded(tmp_path: Path) -> None:
         assert process.end(within=10) == 1
         assert time.monotonic() - started < 5, "the producer alone would have taken five minutes"
         row = json.loads(process.out)["producers"][0]
-    assert row["pending"] == row["accepted"] > 0
+    assert (row["pending"], row["dead_lettered"]) == (0, row["accepted"])
+    assert row["accepted"] > 0
+
+
+def test_what_cannot_be_read_again_and_was_not_delivered_can_be_replayed(tmp_path: Path) -> None:
+    source = "{type: generator, name: visits, rate: 0, count: 300}"
+    dead = DEAD_END.replace("{type: generator, name: visits, rate: 2000}", source)
+    with _start(tmp_path, dead, "--timeout", "100ms") as process:
+        process.wait_until(lambda: "out: the breaker is open" in process.err)
+        process.send(signal.SIGTERM)
+        assert process.end() == 1
+        assert "producer 'out' dead-lettered 300 messages (300 undeliverable: ConnectionRefusedError: nobody listens)\n" in process.err
+    (tmp_path / "standpipe.yaml").write_text(ENDLESS)
+    with Process("dead", "replay", folder=tmp_path) as process:
+        assert process.end() == 0
+    assert lines_in(tmp_path / "out.jsonl") == 300
 
 
 def test_a_log_is_read_on_where_the_last_run_stopped(tmp_path: Path) -> None:

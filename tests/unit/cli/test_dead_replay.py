@@ -164,6 +164,17 @@ def test_a_payload_that_is_no_json_object_is_not_sent_until_it_is_mended(
     assert [line["message"] for line in arrived(tmp_path)] == [{"mended": True}]
 
 
+def test_a_damaged_message_goes_only_when_somebody_has_mended_it_or_says_so(call: Call, store: SqliteDeadLetters, tmp_path: Path) -> None:
+    fill(store, 1, payload=b'{"amount":12}', reason=Reason.CORRUPT)
+    refused = "m1  orders  (its checksum was wrong: look at it, then mend it with --set or --edit, or send it as it is with --force)\n"
+    assert call("dead", "replay") == (1, "not sent         " + refused, "1 dead letter: 1 not sent\n")
+    assert call("dead", "replay", "--dry-run").out == "not sent         " + refused
+    assert call("dead", "replay", "--set", "amount=72").code == 0
+    fill(store, 1, payload=b'{"amount":12}', reason=Reason.CORRUPT)
+    assert call("dead", "replay", "--force").code == 0
+    assert [line["message"] for line in arrived(tmp_path)] == [{"amount": 72}, {"amount": 12}]
+
+
 def test_each_message_can_be_edited(call: Call, store: SqliteDeadLetters, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("VISUAL", raising=False)
     monkeypatch.setenv("EDITOR", _editor(tmp_path, 'stat -c %a "$1" > mode; sed -i s/true/false/ "$1"'))

@@ -18,7 +18,10 @@ producers:
 
 BAD = {
     "rnu": "standpipe: no such command 'rnu'; did you mean 'run'? see `standpipe --help`",
-    "run a b": "standpipe: got unexpected extra argument(s) (b); see `standpipe run --help`",
+    "run a b": "standpipe: unexpected argument b; see `standpipe run --help`",
+    "send f.yaml events --json {}": (
+        "standpipe: unexpected argument events; name the configuration with --config; see `standpipe send --help`"
+    ),
     "run --tiemout 3": "standpipe: no such option: --tiemout (Possible options: --quiet, --timeout); see `standpipe run --help`",
     "run --timeout": "standpipe: option '--timeout' requires an argument; see `standpipe --help`",
     "run --timeout soon": (
@@ -92,7 +95,7 @@ def test_without_a_verb_the_help_is_shown_and_the_status_is_that_of_a_bad_comman
 
 def test_the_help_names_every_verb_in_one_line_each_and_every_exit_status(call: Call) -> None:
     result = call("--help")
-    verbs = ["run", "check", "init", "send", "list", "schema", "demo", "version", "new"]
+    verbs = ["run", "check", "init", "send", "list", "schema", "conformance", "demo", "version", "new"]
     lines = result.out.split("\n")
     for verb in verbs:
         assert [line for line in lines if line.startswith(f"  {verb} ") and line.endswith(".") and not line.endswith("...")], verb
@@ -131,3 +134,10 @@ def test_an_interruption_ends_quietly_with_its_own_status(call: Call, monkeypatc
 
     monkeypatch.setattr("standpipe.cli.version._own_version", interrupted)
     assert call("version") == (130, "", "")
+
+
+@pytest.mark.parametrize("group", ["", "dead", "spool", "new"])
+def test_no_line_of_a_list_of_verbs_is_cut_off(call: Call, group: str) -> None:
+    verbs = call(*group.split(), "--help").out.partition("Commands:")[2].partition("Exit status:")[0]
+    assert len(verbs.split("\n")) > 1
+    assert "..." not in verbs
