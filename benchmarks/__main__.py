@@ -8,13 +8,13 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks import machine, report
+from benchmarks import machine, page, report
 from benchmarks.case import Case, Size
 from benchmarks.cases import CASES
 from benchmarks.launch import in_fresh_process
 from benchmarks.run import CaseReport, Launch, run_case
 
-RESULTS = Path(__file__).parent / "results"
+RESULTS = page.RESULTS
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -32,6 +32,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         type=Path,
         help="write FILE.md and FILE.json; by default a full run of all cases is written to benchmarks/results/, others are only shown",
     )
+    parser.add_argument("--page", action="store_true", help="measure nothing; make docs/explanation/performance.md from what was measured")
     return parser.parse_args(arguments)
 
 
@@ -48,17 +49,33 @@ def output_stem(options: argparse.Namespace, when: datetime) -> Path | None:
 def main(arguments: Sequence[str], *, size: Size | None = None, launch: Launch = in_fresh_process) -> int:
     """Measure, print, write; returns the exit code."""
     options = parse(arguments)
+    if options.page:
+        return make_page()
     when = datetime.now(UTC)
     found = machine.describe()
     _tell(f"{found['cpu']}, {found['cores']} cores, {found['python']}; load {found['load_before']}")
     cases = [CASES[name] for name in dict.fromkeys(options.only or CASES)]
-    reports = measure(cases, size or ("quick" if options.quick else "full"), launch)
+    chosen: Size = size or ("quick" if options.quick else "full")
+    reports = measure(cases, chosen, launch)
     print(report.summary(reports))
     stem = output_stem(options, when)
     if stem is not None:
-        for path in report.write(stem, reports, found, f"{when:%Y-%m-%d}"):
+        for path in report.write(stem, reports, found, f"{when:%Y-%m-%d %H:%M} UTC", chosen):
             print(f"written: {path}")
+        if stem.parent.resolve() == RESULTS and chosen == "full":
+            make_page()
     return 1 if any(each.failure is not None for each in reports) else 0
+
+
+def make_page() -> int:
+    """Make the page about performance from the records; returns the exit code."""
+    try:
+        for path in page.write():
+            print(f"written: {path}")
+    except ValueError as error:
+        print(f"the page about performance was not made: {error}", file=sys.stderr)
+        return 1
+    return 0
 
 
 def measure(cases: Sequence[Case], size: Size, launch: Launch) -> list[CaseReport]:

@@ -37,7 +37,9 @@ class Results:
         return bool(self._measurements[side])
 
     def values(self, side: str, name: str) -> list[Any]:
-        """What `side` measured under `name` in each round."""
+        """What `side` measured under `name` in each round. Raises CaseFailed if it was left out."""
+        if not self.has(side):
+            raise CaseFailed(f"{side} was left out, and without it nothing can be compared")
         return [measurement[name] for measurement in self._measurements[side]]
 
     def figure(self, side: str, name: str, unit: str, scale: float = 1.0) -> Figure:
@@ -46,7 +48,7 @@ class Results:
 
     def row(self, what: str, side: str, name: str, unit: str, reach: Reach | None = None) -> Row:
         """The same as a row."""
-        return Row(what, self.figure(side, name, unit), reach)
+        return Row(what, self.figure(side, name, unit), reach, {"measure": name, "side": side})
 
     def rate(self, what: str, side: str, reach: Reach | None = None) -> Row:
         """A row of `rate`, per second."""
@@ -55,7 +57,7 @@ class Results:
     def ratio(self, what: str, above: str, below: str, name: str, reach: Reach | None = None) -> Row:
         """`name` of side `above` divided by that of side `below`, round by round: both saw the same machine."""
         pairs = zip(self.values(above, name), self.values(below, name), strict=True)
-        return Row(what, Figure.of((a / b for a, b in pairs), TIMES), reach)
+        return Row(what, Figure.of((a / b for a, b in pairs), TIMES), reach, {"measure": name, "above": above, "below": below})
 
 
 @dataclass(frozen=True)
@@ -75,3 +77,8 @@ class Case:
     """a side that runs once before all others, to make what they need"""
     one_core: bool = False
     """every side is bound to one core, where the system can do that"""
+    rivals: tuple[str, ...] = ()
+    """sides that need packages which are not the project's: functions of `benchmarks.sides.<name of the case>_rivals`, which may
+    import nothing of Standpipe; they run in an environment of their own (benchmarks/rivals.py)"""
+    series: tuple[str, ...] = ()
+    """sides whose last measurement has `series`, lists of one length by name: kept in the record, to be drawn"""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -63,6 +63,8 @@ class Row:
     what: str
     figure: Figure
     reach: Reach | None = None
+    of: Mapping[str, str] | None = None
+    """for programs: `measure`, and the `side` that it was measured at; of a ratio the sides `above` and `below`"""
 
     @property
     def reached(self) -> bool | None:
@@ -86,6 +88,7 @@ class Row:
             "rounds": list(self.figure.values),
             "reach": None if self.reach is None else {self.reach.kind: self.reach.value},
             "reached": self.reached,
+            "of": None if self.of is None else dict(self.of),
         }
 
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from benchmarks import rivals
 from benchmarks.case import Case, CaseFailed, Measurement, Missing, Params
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -25,7 +26,8 @@ SHOWN = 2000
 
 def in_fresh_process(case: Case, side: str, params: Params) -> Measurement:
     """Run `side` and return what it measured. Raises CaseFailed, Missing."""
-    command = [sys.executable, "-m", "benchmarks.launch", case.name, side, json.dumps(dict(params))]
+    python, sides = (rivals.python(), f"{case.name}_rivals") if side in case.rivals else (sys.executable, case.name)
+    command = [python, "-m", "benchmarks.launch", sides, side, json.dumps(dict(params))]
     command += ["--one-core"] if case.one_core else []
     try:
         done = subprocess.run(command, cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=TIMEOUT, check=False)

@@ -9,6 +9,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from benchmarks import rivals
+
 PACKAGES = (
     "standpipe",
     "orjson",
@@ -19,7 +21,15 @@ PACKAGES = (
     "persist-queue",
     "litequeue",
     "python-logstash-async",
+    "aiohttp",
+    "confluent-kafka",
+    "nats-py",
+    "paho-mqtt",
+    "pika",
+    "psycopg",
+    "redis",
 )
+"""What is measured and what it is made of; what is measured against in its own environment says benchmarks/rivals.in."""
 
 
 def describe() -> dict[str, Any]:
@@ -33,6 +43,7 @@ def describe() -> dict[str, Any]:
         "kernel": platform.release(),
         "python": f"{platform.python_implementation()} {platform.python_version()}",
         "packages": _versions(),
+        "rivals": rivals.versions(),
         "commit": _commit(),
         "load_before": round(os.getloadavg()[0], 2),
     }

@@ -40,12 +40,12 @@ def summary(reports: Iterable[CaseReport]) -> str:
     return f"{text}; not measured: {', '.join(failed)}" if failed else text
 
 
-def write(stem: Path, reports: Sequence[CaseReport], machine: dict[str, Any], when: str) -> list[Path]:
-    """Write `stem`.md and `stem`.json; returns their paths."""
+def write(stem: Path, reports: Sequence[CaseReport], machine: dict[str, Any], when: str, size: str = "full") -> list[Path]:
+    """Write `stem`.md and `stem`.json; returns their paths. `when` is a date, or a date and a time of day (`2026-11-23 18:00 UTC`)."""
     stem.parent.mkdir(parents=True, exist_ok=True)
     markdown_path, json_path = stem.with_name(stem.name + ".md"), stem.with_name(stem.name + ".json")
     markdown_path.write_text(markdown(reports, machine, when), "utf-8")
-    record = {"date": when, "machine": machine, "cases": [report.as_dict() for report in reports]}
+    record = {"date": when, "size": size, "machine": machine, "cases": [report.as_dict() for report in reports]}
     json_path.write_text(json.dumps(record, indent=2) + "\n", "utf-8")
     return [markdown_path, json_path]
 
@@ -63,7 +63,7 @@ def markdown(reports: Sequence[CaseReport], machine: dict[str, Any], when: str) 
 
 
 def _machine(machine: dict[str, Any]) -> str:
-    packages = ", ".join(f"{name} {version}" for name, version in machine["packages"].items())
+    packages = ", ".join(f"{name} {version}" for name, version in (machine["packages"] | machine["rivals"]).items())
     return (
         f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_gib']} GiB; {machine['system']} {machine['kernel']} "
         f"{machine['architecture']}; {machine['python']}; {packages}; commit {machine['commit']}; load before: {machine['load_before']}."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,6 +27,8 @@ class CaseReport:
     notes: tuple[str, ...] = ()
     """which sides were left out, and why"""
     failure: str | None = None
+    series: Mapping[str, Mapping[str, list[float]]] = field(default_factory=dict)
+    """what became of a side over time in the last round, by its name"""
 
     def as_dict(self) -> dict[str, Any]:
         """For programs."""
@@ -35,11 +37,13 @@ class CaseReport:
             "title": self.case.title,
             "note": self.case.note,
             "one_core": self.case.one_core,
+            "rivals": list(self.case.rivals),
             "sizes": dict(self.params),
             "seconds": round(self.seconds, 1),
             "rows": [row.as_dict() for row in self.rows],
             "notes": list(self.notes),
             "failure": self.failure,
+            **({"series": self.series} if self.series else {}),
         }
 
 
@@ -49,20 +53,26 @@ def run_case(case: Case, size: Size, tell: Tell, launch: Launch = in_fresh_proce
     params = case.sizes[size]
     notes: list[str] = []
     try:
-        rows = list(case.rows(_measure(case, params, tell, launch, notes)))
+        results = _measure(case, params, tell, launch, notes)
+        rows = list(case.rows(results)) if any(map(results.has, case.sides)) else []
+        series = {side: results.values(side, "series")[-1] for side in case.series if results.has(side)}
     except (CaseFailed, OSError) as error:
         return CaseReport(case, params, time.monotonic() - started, notes=tuple(notes), failure=str(error))
-    return CaseReport(case, params, time.monotonic() - started, rows, tuple(notes))
+    return CaseReport(case, params, time.monotonic() - started, rows, tuple(notes), series=series)
 
 
 def _measure(case: Case, params: Params, tell: Tell, launch: Launch, notes: list[str]) -> Results:
-    measurements: dict[str, list[Measurement]] = {side: [] for side in case.sides}
-    sides = list(case.sides)
+    sides = [*case.sides, *case.rivals]
+    measurements: dict[str, list[Measurement]] = {side: [] for side in sides}
     with tempfile.TemporaryDirectory(prefix="standpipe-bench-") as folder:
         told = {**params, "folder": folder}
         if case.prepare is not None:
             tell(f"{case.name}: {case.prepare}")
-            launch(case, case.prepare, told)
+            try:
+                launch(case, case.prepare, told)
+            except Missing as missing:
+                notes.append(f"all was left out: {missing}")
+                return Results(measurements)
         for number in range(params["rounds"]):
             tell(f"{case.name}: round {number + 1} of {params['rounds']}")
             for side in tuple(sides):

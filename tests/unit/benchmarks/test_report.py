@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -79,6 +80,7 @@ def test_both_files_are_written_and_the_numbers_can_be_read_back(tmp_path: Path)
         "rounds": [0.8, 0.6, 0.75],
         "reach": {"at least": 0.7},
         "reached": True,
+        "of": None,
     }
 
 
@@ -86,8 +88,15 @@ def test_the_machine_is_described_without_saying_whose_it_is() -> None:
     found = machine.describe()
 
     assert set(found) == {
-        "cpu", "cores", "memory_gib", "system", "architecture", "kernel", "python", "packages", "commit", "load_before",
+        "cpu", "cores", "memory_gib", "system", "architecture", "kernel", "python", "packages", "rivals", "commit", "load_before",
     }  # fmt: skip
     assert str(Path.home()) not in json.dumps(found)
     assert str(Path(machine.__file__).parents[1]) not in json.dumps(found)
     assert found["packages"]["orjson"] != "not installed"
+
+
+def test_the_rivals_are_named_with_the_versions_that_they_are_locked_to() -> None:
+    found = machine.describe()["rivals"]
+
+    assert {"aiokafka", "faststream", "psycopg", "sqlalchemy"} <= set(found)
+    assert all(re.fullmatch(r"[0-9][0-9.]*", version) for version in found.values())

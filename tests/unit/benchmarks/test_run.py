@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from benchmarks.__main__ import main, output_stem, parse
-from benchmarks.case import Case, CaseFailed, Measurement, Params, Results
+from benchmarks.case import Case, CaseFailed, Measurement, Missing, Params, Results
 from benchmarks.cases import CASES
 from benchmarks.figures import Reach, Row
 from benchmarks.machine import host_class
@@ -87,6 +88,46 @@ def test_a_case_that_fails_is_told_and_the_others_go_on(capsys: pytest.CaptureFi
     assert "FAILED: help: ours ended with 1" in printed
     assert "ours / theirs" in printed
     assert "not measured: help" in printed
+
+
+@pytest.mark.parametrize(
+    ("missing", "notes"),
+    [
+        (("make",), ("all was left out: nobody answers",)),
+        (("ours", "theirs"), ("ours was left out: nobody answers", "theirs was left out: nobody answers")),
+    ],
+)
+def test_a_case_whose_server_does_not_answer_has_no_rows_and_says_why(missing: tuple[str, ...], notes: tuple[str, ...]) -> None:
+    def launch(case: Case, side: str, params: Params) -> Measurement:
+        if side in missing:
+            raise Missing("nobody answers")
+        return {"rate": 1.0}
+
+    report = run_case(case(prepare="make"), "full", lambda text: None, launch)
+
+    assert (report.failure, report.rows, report.notes) == (None, [], notes)
+
+
+def test_a_case_that_needs_a_side_that_was_left_out_fails_and_says_which() -> None:
+    def launch(case: Case, side: str, params: Params) -> Measurement:
+        if side == "theirs":
+            raise Missing("nobody answers")
+        return {"rate": 1.0}
+
+    report = run_case(case(), "full", lambda text: None, launch)
+
+    assert report.failure == "theirs was left out, and without it nothing can be compared"
+    assert report.notes == ("theirs was left out: nobody answers",)
+
+
+def test_what_became_of_a_side_over_time_is_kept_of_the_last_round() -> None:
+    drawn = replace(case(), series=("ours",))
+    rounds = iter(range(10))
+
+    report = run_case(drawn, "full", lambda text: None, lambda *_: {"rate": 1.0, "series": {"seconds": [next(rounds)]}})
+
+    assert report.as_dict()["series"] == {"ours": {"seconds": [4]}}
+    assert "series" not in run_case(case(), "full", lambda text: None, Launched()).as_dict()
 
 
 def test_an_unknown_case_is_an_error_of_usage_that_lists_what_exists(capsys: pytest.CaptureFixture[str]) -> None:
