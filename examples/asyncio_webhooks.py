@@ -6,7 +6,7 @@ python examples/asyncio_webhooks.py
 from __future__ import annotations
 
 import asyncio
-from typing import Any, ClassVar
+from typing import Any
 
 from standpipe import BaseProducer, BaseProducerConfig, RetryAfter
 
@@ -14,7 +14,7 @@ from standpipe import BaseProducer, BaseProducerConfig, RetryAfter
 class WebhookProducer(BaseProducer):
     """Stands for a service that takes 50 ms for an answer and is too busy now and then."""
 
-    max_in_flight: ClassVar[int] = 16
+    max_in_flight = 16
 
     async def _connect(self) -> None:
         self.answers = 0

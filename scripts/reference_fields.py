@@ -41,6 +41,7 @@ _PLAIN: dict[str | tuple[str, str], str] = {
     "error": "the last error, as one line without secrets",
     "errors": "could not be treated as the step says",
     "expression_errors": "messages for which an expression of the route had no result",
+    "disk_refusals": "times that the disk of the producer's spool refused what was handed over; it is held and tried again",
     "failed": "why the lane has stopped, if it has failed",
     "filtered": "did not fulfil a filter's condition",
     "finished": "whether the lane has ended",
@@ -118,6 +119,9 @@ def type_of(annotation: Any, metadata: Iterable[Any] = ()) -> str:
     unit = next((_UNITS[func] for item in metadata if (func := getattr(item, "func", None)) in _UNITS), None)
     if unit is not None:
         return unit
+    words = next((item.words for item in metadata if isinstance(getattr(item, "words", None), str)), None)
+    if words is not None:
+        return str(words)
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
         return type_of(arguments[0], arguments[1:])

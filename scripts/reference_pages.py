@@ -10,6 +10,7 @@ from enum import Enum
 from typing import Any, get_args
 
 from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 
 import standpipe
 from scripts.reference_cli import command_line
@@ -38,6 +39,8 @@ from standpipe.pipelines.presets import PRESETS
 from standpipe.pipelines.step import StepStatistics
 from standpipe.pipelines.step_config import STEP_TYPES
 from standpipe.producers.base import BaseProducerConfig
+from standpipe.producers.error_table import ErrorTable
+from standpipe.producers.network_config import ConnectedProducerConfig, NetworkProducerConfig
 from standpipe.producers.registry import PRODUCERS
 from standpipe.spool import errors as spool_errors
 from standpipe.spool.dead_letter_database import DeadLetterError, DeadLettersTooNew
@@ -66,12 +69,18 @@ def configuration() -> str:
         _values(),
         "## Every producer",
         "\n\n".join(_model(BaseProducerConfig)),
-        *_components("producer", PRODUCERS, BaseProducerConfig),
+        "## Every producer with a connection",
+        "Producers that talk to a service over the network also have:",
+        "\n\n".join(_model(ConnectedProducerConfig, BaseProducerConfig.model_fields)),
+        "## Every producer with headers",
+        "Those of them whose messages have headers, or something like them, also have:",
+        "\n\n".join(_model(NetworkProducerConfig, ConnectedProducerConfig.model_fields)),
+        *_components("producer", PRODUCERS),
         "## Every agent",
         field_table(BaseAgentConfig),
         "Agents that read lines (`tail`, `stdin`) also have:",
         field_table(LineAgentConfig, BaseAgentConfig.model_fields),
-        *_components("agent", AGENTS, LineAgentConfig),
+        *_components("agent", AGENTS),
         "## Pipelines",
         "An item of `pipelines:`.",
         "\n\n".join(_model(PipelineConfig)),
@@ -112,15 +121,47 @@ def _values() -> str:
     )
 
 
-def _components(kind: str, registry: Registry, shared: type[BaseModel]) -> Iterator[str]:
+_SHARED: dict[str, tuple[type[BaseModel], ...]] = {
+    "producer": (NetworkProducerConfig, ConnectedProducerConfig, BaseProducerConfig),
+    "agent": (LineAgentConfig, BaseAgentConfig),
+}
+"""Models whose fields are told once for all that extend them, the innermost first."""
+_ALSO: dict[type[BaseModel], str] = {
+    ConnectedProducerConfig: "It has the fields of every producer and of those [with a connection](#every-producer-with-a-connection).",
+    NetworkProducerConfig: "It has the fields of every producer, of those [with a connection](#every-producer-with-a-connection) "
+    "and of those [with headers](#every-producer-with-headers).",
+}
+
+
+def _components(kind: str, registry: Registry) -> Iterator[str]:
     for name in registry.built_in:
         component = registry.resolve(name)
-        model = component.config_model
+        model: type[BaseModel] = component.config_model
+        shared = next(base for base in _SHARED[kind] if issubclass(model, base))
         yield f"## {sentence(kind)} `{name}`"
         yield doc_of(component)
-        inherited = set(shared.model_fields) if issubclass(model, shared) else set(BaseAgentConfig.model_fields)
-        own = [part for part in _model(model, inherited) if part]
+        yield _ALSO.get(shared, "")
+        own = [part for part in _model(model, _inherited(model, shared)) if part]
         yield "\n\n".join(own) if own else f"It has the fields of every {kind} and none of its own."
+        yield from _error_rows(component)
+
+
+def _inherited(model: type[BaseModel], shared: type[BaseModel]) -> set[str]:
+    """The fields that are as in `shared`; one with another default is told again."""
+    return {name for name, info in shared.model_fields.items() if name == "type" or _told(model.model_fields[name]) == _told(info)}
+
+
+def _told(info: FieldInfo) -> tuple[Any, str | None]:
+    return info.default, info.description
+
+
+def _error_rows(component: type[Any]) -> Iterator[str]:
+    """What the errors of the service mean, if the component has a table of them."""
+    errors = getattr(component, "errors", None)
+    if isinstance(errors, ErrorTable):
+        yield f"### Errors of {errors.service}"
+        yield "The first row that fits decides; an error that is in no row may have arrived, and is tried again under the same message id."
+        yield table(("error", "the message is", "because"), errors.described())
 
 
 def _model(model: type[BaseModel], without: Iterable[str] = (), name: str = "") -> Iterator[str]:

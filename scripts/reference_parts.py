@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable
 
+from benchmarks import page
 from scripts.reference_fields import duration, size, table
 from standpipe.core.errors import ContractError, Disconnected, NotSent, Reject, RetryAfter
 from standpipe.core.outcome import Outcome, judge
@@ -110,5 +111,17 @@ def queue() -> str:
     )
 
 
-PARTS: dict[str, Callable[[], str]] = {"delays": delays, "pauses": pauses, "breaker": breaker, "outcomes": outcomes, "queue": queue}
+def performance() -> str:
+    """How fast each destination is, from the records of the benchmarks."""
+    return page.short()
+
+
+PARTS: dict[str, Callable[[], str]] = {
+    "delays": delays,
+    "pauses": pauses,
+    "breaker": breaker,
+    "outcomes": outcomes,
+    "queue": queue,
+    "performance": performance,
+}
 """The parts by the name that stands in the pages."""

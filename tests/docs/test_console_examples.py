@@ -32,6 +32,7 @@ def _run(block: Block, folder: Path) -> None:
         **os.environ,
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         "NO_COLOR": "1",
+        "PYTHONUNBUFFERED": "1",  # standard output and error in the order in which a terminal shows them
         "COLUMNS": "100",
     }
     steps = list(_steps(block))
