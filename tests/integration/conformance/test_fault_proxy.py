@@ -292,9 +292,11 @@ def test_verbs_from_many_threads_while_clients_come_and_go_leave_nothing_behind(
                 lambda: proxy.cut_after(10),
                 proxy.heal,
             ]
+            turn, deadline = 0, time.monotonic() + SECONDS
             try:
-                for turn in range(100):
+                while turn < 100 or (proxy.statistics().accepted <= 10 and time.monotonic() < deadline):
                     verbs[(turn + number) % len(verbs)]()
+                    turn += 1
             except BaseException as error:
                 failures.append(error)
 
