@@ -162,7 +162,8 @@ class CompletionWorker(Worker):
         oldest = next(iter(self._open), None)
         if oldest is None:
             return None
-        partly = now + PARTLY_AFTER if oldest.begun else None
+        # While a batch of several messages is with the client: the word about some of them wakes nobody.
+        partly = now + PARTLY_AFTER if self._in_flight > len(self._open) else None
         late = None if self.send_timeout is None else oldest.since + self.send_timeout
         return _shorter(partly, late)
 

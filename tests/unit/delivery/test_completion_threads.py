@@ -13,6 +13,7 @@ from standpipe.core.errors import NotSent
 from standpipe.delivery.receipt import State
 from standpipe.delivery.report import Report
 from standpipe.producers.base import BaseProducer, BaseProducerConfig, Batch
+from standpipe.testing import ManualClock
 from tests.unit.delivery.confirming import Confirming
 from tests.unit.delivery.scripted import check, drive
 
@@ -116,3 +117,29 @@ def test_of_two_threads_that_tell_at_once_one_wakes_the_worker() -> None:
         first.delivered(0)
 
         assert [receipt.wait(WITHIN) for receipt in receipts] == [State.DELIVERED] * 2
+
+
+class Undisturbed(ManualClock):
+    """What happens meanwhile ends a wait only if it wakes whoever waits."""
+
+    woken: Callable[[], object]
+
+    def wait(self, condition: threading.Condition, timeout: float | None) -> None:
+        end = None if timeout is None else self.now + timeout
+        while end is None or self.now < end:
+            super().wait(condition, None if end is None else end - self.now)
+            if self.woken():
+                return
+
+
+def test_what_is_confirmed_is_settled_although_the_word_about_it_wakes_nobody() -> None:
+    """Not all of the batch is confirmed, so that the worker sleeps on: it has to look by itself."""
+    clock = Undisturbed()
+    producer = Confirming(clock=clock, delay=lambda number: 20.0 if number == 1 else 0.1)
+    worker = producer.__dict__["_BaseProducer__driver"]
+    clock.woken = lambda: worker._told or worker.engine.closing
+    receipts = [producer.produce(False, {"n": n}) for n in range(3)]
+    seen: list[State] = []
+    clock.at(5.0, lambda: seen.extend(receipt.state for receipt in receipts))
+    drive(producer, seconds=100)
+    assert seen == [State.DELIVERED, State.QUEUED, State.DELIVERED]
