@@ -211,6 +211,21 @@ def test_closed_spool_takes_nothing_and_closes_twice() -> None:
     spool.commit(1)
 
 
+@pytest.mark.parametrize("synced", [True, False])
+def test_closing_gives_back_the_room_that_the_last_segment_did_not_need(tmp_path: Path, synced: bool) -> None:
+    """Or each restart while a destination is down would cost the room of a whole segment."""
+    for life in range(3):
+        spool = opened(RealFileSystem(tmp_path), 2**20)
+        put(spool, b"%d" % life)
+        if synced:
+            spool.sync()
+        spool.close()
+    assert sum(path.stat().st_size for path in tmp_path.iterdir()) < 4096
+    spool = opened(RealFileSystem(tmp_path))
+    assert payloads(spool) == [b"0", b"1", b"2"]
+    spool.close()
+
+
 def test_close_gives_up_on_a_disk_that_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(disk, "CLOSE_PATIENCE", 0.05)
     spool = opened(RealFileSystem(tmp_path))
