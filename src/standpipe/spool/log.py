@@ -328,9 +328,9 @@ class Spool:
         finally:
             with self._lock:
                 self._syncing_files = before
-                for file in () if before else self._to_close:
-                    file.close()
-                self._to_close = self._to_close if before else []
+                while self._to_close and not before:
+                    with suppress(OSError):  # as for a segment that is shut: nothing depends on it
+                        self._to_close.pop().close()
                 if synced:
                     for segment in sealed:
                         self._synced_segment(segment)
