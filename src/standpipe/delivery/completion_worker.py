@@ -47,6 +47,7 @@ class CompletionWorker(Worker):
         self._in_flight = 0
         self._told: deque[Report] = deque()  # those that are complete, or say that a message failed
         self._polling = False
+        self._asleep = False  # the worker waits, or is about to look for the last time whether it may
         self._writable = True
         self._losses = 0  # connections that broke in a row without anything having been delivered
 
@@ -61,7 +62,7 @@ class CompletionWorker(Worker):
         now = engine.clock.monotonic()
         if engine.over(now):
             return False
-        if self._open:
+        if self._open or self._told:  # also a second word about what is settled: as long as it is there, nobody waits
             self._settle(now)
         engine.sweep(now)
         if engine.finished():
@@ -110,10 +111,13 @@ class CompletionWorker(Worker):
             self._poll(0.0)
 
     def _tell(self, report: Report) -> None:
-        """Everything has been said about a batch, or that a message failed. Any thread: whoever adds to an empty list wakes
-        the worker."""
+        """Everything has been said about a batch, or that a message failed. Any thread.
+
+        We add to the list first and look whether the worker is asleep second; it does it the other way round. Whoever comes second
+        sees the other.
+        """
         self._told.append(report)
-        if len(self._told) == 1 and self.engine.origin.worker != threading.get_ident():
+        if self._asleep and self.engine.origin.worker != threading.get_ident():
             with self.engine.lock:
                 self._wake()
 
@@ -129,25 +133,26 @@ class CompletionWorker(Worker):
     def _wait_for_more(self, due: float | None, now: float) -> None:
         """Wait until a batch is complete, `due`, a new message (if the client has room for it), an expiry, or shutdown."""
         engine, transport = self.engine, self.transport
-        with engine.lock:
-            if self._told:
-                return
-            times = [time for time in (due, engine.stop_at, engine.next_expiry(), self._next_look(now)) if time is not None]
-            wait = max(0.0, min(times) - now) if times else None
-            full = self._in_flight >= self.max_in_flight or not self._writable
-            engine.queue.wake_at = engine.expiry_wake_level() if full else engine.selection.wake_level()
-            in_client = transport.poll is not None and (transport.wake is not None or bool(self._open))
-            if not in_client:
-                longest = None if transport.poll is None else POLL_LONGEST
-                engine.clock.wait(engine.queue.ready, _shorter(wait, longest))
-                wait = 0.0
-            self._polling = in_client
         try:
+            with engine.lock:
+                self._asleep = True
+                if self._told:
+                    return
+                times = [time for time in (due, engine.stop_at, engine.next_expiry(), self._next_look(now)) if time is not None]
+                wait = max(0.0, min(times) - now) if times else None
+                full = self._in_flight >= self.max_in_flight or not self._writable
+                engine.queue.wake_at = engine.expiry_wake_level() if full else engine.selection.wake_level()
+                in_client = transport.poll is not None and (transport.wake is not None or bool(self._open))
+                if not in_client:
+                    longest = None if transport.poll is None else POLL_LONGEST
+                    engine.clock.wait(engine.queue.ready, _shorter(wait, longest))
+                    wait = 0.0
+                self._polling = in_client
             if transport.poll is not None:
                 longest = POLL_UNWOKEN if transport.wake is None else POLL_LONGEST
                 self._poll(min(longest, longest if wait is None else wait))
         finally:
-            self._polling = False
+            self._polling = self._asleep = False
             engine.queue.wake_at = NEVER
 
     def _next_look(self, now: float) -> float | None:
@@ -157,7 +162,8 @@ class CompletionWorker(Worker):
         oldest = next(iter(self._open), None)
         if oldest is None:
             return None
-        partly = now + PARTLY_AFTER if oldest.begun else None
+        # While a batch of several messages is with the client: the word about some of them wakes nobody.
+        partly = now + PARTLY_AFTER if self._in_flight > len(self._open) else None
         late = None if self.send_timeout is None else oldest.since + self.send_timeout
         return _shorter(partly, late)
 
@@ -183,13 +189,14 @@ class CompletionWorker(Worker):
         self._give_up_overdue(now)
         reset = gone = False
         for report in self._take_told():
+            complete = report.complete  # asked first: what is said while we read comes with a word of its own
             verdicts = [] if report.all_arrived else [verdict_on(result) for result in report.results()]
             failed = [verdict for verdict in verdicts if verdict is not None and _transient(verdict)]
             gone = gone or any(verdict.reset_now for verdict in failed)
             if failed and self.ordered:
                 self.reset()  # which settles everything
                 return
-            if report.complete:
+            if complete:
                 reset = self._settle_one(report, verdicts) or reset
         self._settle_partly(now)
         if reset or gone:
@@ -289,9 +296,11 @@ class CompletionWorker(Worker):
             self._poll(min(seconds, POLL_UNWOKEN))
             return
         with engine.lock:
+            self._asleep = True
             if not self._told:
                 left = None if engine.stop_at is None else max(0.0, engine.stop_at - engine.clock.monotonic())
                 engine.clock.wait(engine.queue.ready, _shorter(seconds, left))
+            self._asleep = False
 
     def _close(self, because: BaseException | None = None) -> None:
         """Close; what the client reports while it is closed still counts. When time is up, what has not been confirmed stays

@@ -14,7 +14,7 @@ from standpipe.core.payload import encode
 from standpipe.delivery.receipt import Receipt, State
 from standpipe.pipelines.routes import Parcel, Route
 from standpipe.producers.base import BaseProducer
-from standpipe.spool.errors import SpoolError
+from standpipe.spool.errors import SpoolError, SpoolFull
 
 _log = logging.getLogger("standpipe.pipelines")
 
@@ -109,6 +109,9 @@ class Feeder:
             receipt = self.producer.produce_encoded(
                 parcel.is_error, parcel.payload, parcel.count, keys=parcel.keys, timeout=0.0, only_copy=self._only_copy
             )
+        except SpoolFull as error:  # of the disk's room nobody tells; that of the queue is there
+            self._refused(error)
+            return False
         except QueueFull:  # somebody else was quicker, or the policy is to raise: for an agent both mean to wait
             return False
         except SpoolError as error:
@@ -144,8 +147,8 @@ class Feeder:
         if ticket is not None and receipt.state is not State.QUEUED:
             self._settled(receipt, ticket)
 
-    def _refused(self, error: SpoolError) -> None:
-        """The disk failed, not the message: it and what follows is held, so that its position does not move, and tried again."""
+    def _refused(self, error: SpoolError | SpoolFull) -> None:
+        """The disk failed or is full, not the message: it and what follows is held, so that its position does not move, and tried again."""
         if not self._retry_delay:
             _log.error("%s; what goes to %s is held and tried again", error, self.route.to)
         self.disk_refusals += 1

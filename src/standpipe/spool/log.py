@@ -328,9 +328,9 @@ class Spool:
         finally:
             with self._lock:
                 self._syncing_files = before
-                for file in () if before else self._to_close:
-                    file.close()
-                self._to_close = self._to_close if before else []
+                while self._to_close and not before:
+                    with suppress(OSError):  # as for a segment that is shut: nothing depends on it
+                        self._to_close.pop().close()
                 if synced:
                     for segment in sealed:
                         self._synced_segment(segment)
@@ -547,12 +547,11 @@ class Spool:
             self._files.remove(last.name)
             last = None
         self._seal()
-        if not self._sync_sealed():
+        if not self._disk.sync([segment.file for segment in self._unsynced_segments if segment.file is not None]):
             self._write_again()
-        elif last is not None and last.file is not None:
-            last.file.close(last.used)
-            last.file = None
-        self._durable = self._next
+        elif last is not None and last.file not in self._syncing_files:
+            last.shut(last.used)
+        self._on_disk(self._next)
         self._remove_settled()
         self._positions.snapshot(self._segments[0].first if self._segments else self._next)
 

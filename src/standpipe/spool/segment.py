@@ -105,11 +105,11 @@ class Segment:
             self.buffer = memoryview(b"")
             self.loaded = False
 
-    def shut(self) -> None:
-        """Let go of the bytes, and of the file."""
+    def shut(self, size: int | None = None) -> None:
+        """Let go of the bytes, and of the file; `size` cuts it off there."""
         self.buffer = memoryview(b"")
         self.loaded = False
         file, self.file = self.file, None
         if file is not None:
             with suppress(OSError):  # what has to be on the disk was synced; closing has nothing to add to that
-                file.close()
+                file.close(size)

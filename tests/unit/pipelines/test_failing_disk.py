@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -30,10 +31,11 @@ class Disk(RealFileSystem):
 
     fails = False
     fails_to_sync = False
+    number = errno.EIO
 
     def create(self, name: str, size: int) -> MappedFile:
         if self.fails:
-            raise OSError(errno.EIO, "Input/output error")
+            raise OSError(self.number, os.strerror(self.number))
         return _Segment(self, super().create(name, size))
 
 
@@ -145,12 +147,19 @@ def lane(spooled: Collecting, plain: Collecting) -> Iterator[tuple[Lane, Numbers
     lane.join(WITHIN)
 
 
+@pytest.mark.parametrize("number", [errno.EIO, errno.ENOSPC])
 def test_a_disk_that_fails_and_heals_costs_a_pipeline_nothing_but_time(
-    lane: tuple[Lane, Numbers], spooled: Collecting, plain: Collecting, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    lane: tuple[Lane, Numbers],
+    spooled: Collecting,
+    plain: Collecting,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    number: int,
 ) -> None:
     monkeypatch.setattr(feeder, "RETRY_DELAY", 0.001)
     running, agent = lane
     assert spooled.disk is not None
+    spooled.disk.number = number
     spooled.disk.fails = True
     with caplog.at_level(logging.INFO, "standpipe.pipelines"):
         running.start()
@@ -173,12 +182,14 @@ def test_a_disk_that_fails_and_heals_costs_a_pipeline_nothing_but_time(
     assert told[1:] == ["the spool of spooled takes messages again"]
 
 
+@pytest.mark.parametrize("number", [errno.EIO, errno.ENOSPC])
 def test_delays_between_attempts_grow_and_the_end_does_not_wait_for_them(
-    lane: tuple[Lane, Numbers], spooled: Collecting, plain: Collecting, monkeypatch: pytest.MonkeyPatch
+    lane: tuple[Lane, Numbers], spooled: Collecting, plain: Collecting, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
     monkeypatch.setattr(feeder, "RETRY_DELAY", 1000.0)
     running, agent = lane
     assert spooled.disk is not None
+    spooled.disk.number = number
     spooled.disk.fails = True
     running.start()
     wait_until(lambda: len(plain.arrived) == BATCHES, "the other route goes on")

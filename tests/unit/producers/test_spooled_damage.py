@@ -13,38 +13,12 @@ from standpipe.delivery.dead_letters import MemoryDeadLetters
 from standpipe.delivery.receipt import State
 from standpipe.spool.dead_letters import SqliteDeadLetters
 from standpipe.spool.format import HEAD_BYTES, PREAMBLE_BYTES
-from standpipe.testing import ManualClock
 from standpipe.testing.crashing_files import CrashingFileSystem
 from tests.unit.delivery.scripted import check, drive
-from tests.unit.producers.spooled import Destination, OnCrashingDisk, config
+from tests.unit.producers.spooled import OnCrashingDisk
 from tests.unit.spool.damage import IN_THE_PAYLOAD, SEGMENT, damage, records
 
 Lives = Callable[..., Any]
-
-
-@pytest.fixture
-def lives() -> Any:
-    """Makes producers, and ends their threads."""
-    made: list[OnCrashingDisk] = []
-
-    def live(files: CrashingFileSystem, letters: Any = None, target: Destination | None = None, **settings: Any) -> Any:
-        store = MemoryDeadLetters() if letters is None else letters
-        producer = OnCrashingDisk(
-            files,
-            target or Destination(),
-            len(made),
-            clock=ManualClock(),
-            dead_letters=store,
-            jitter=lambda: 0.5,
-            config=config(**settings),
-        )
-        producer.start()
-        made.append(producer)
-        return producer
-
-    yield live
-    for producer in made:
-        producer.end()
 
 
 def arrived(producer: OnCrashingDisk) -> list[int]:

@@ -16,10 +16,9 @@ from standpipe.delivery.receipt import Receipt, State
 from standpipe.producers import spooled_queue
 from standpipe.producers.state_dir import LEFT, SPILL
 from standpipe.spool.errors import SpoolError
-from standpipe.testing import ManualClock
 from standpipe.testing.crashing_files import CrashingFileSystem
 from tests.unit.delivery.scripted import Scripted, check, drive
-from tests.unit.producers.spooled import Destination, OnCrashingDisk, config
+from tests.unit.producers.spooled import OnCrashingDisk
 from tests.unit.spool.damage import damage
 
 PATIENCE = 10.0
@@ -61,25 +60,6 @@ class Waiters:
             thread.join(PATIENCE)
         assert not any(thread.is_alive() for thread in self._threads), "somebody waits for ever"
         return self.seen
-
-
-@pytest.fixture
-def lives() -> Any:
-    """Makes producers, and ends their threads."""
-    made: list[OnCrashingDisk] = []
-
-    def live(files: CrashingFileSystem, letters: Any = None, **settings: Any) -> Any:
-        store = MemoryDeadLetters() if letters is None else letters
-        producer = OnCrashingDisk(
-            files, Destination(), len(made), clock=ManualClock(), dead_letters=store, jitter=lambda: 0.5, config=config(**settings)
-        )
-        producer.start()
-        made.append(producer)
-        return producer
-
-    yield live
-    for producer in made:
-        producer.end()
 
 
 def doubtful(producer: OnCrashingDisk, number: int = 1) -> Receipt:

@@ -11,40 +11,14 @@ from typing import Any
 import pytest
 
 from standpipe.core.errors import ProducerClosed, QueueFull
-from standpipe.delivery.dead_letters import MemoryDeadLetters
 from standpipe.delivery.receipt import State
 from standpipe.producers import spooled_queue
 from standpipe.spool.errors import SpoolError, SpoolFull
-from standpipe.testing import ManualClock
 from standpipe.testing.crashing_files import CrashingFileSystem
 from tests.unit.delivery.scripted import check
-from tests.unit.producers.spooled import Destination, OnCrashingDisk, config
+from tests.unit.producers.spooled import OnCrashingDisk
 
 KIB = "x" * 1000
-
-
-@pytest.fixture
-def lives() -> Any:
-    """Makes producers, and ends their threads."""
-    made: list[OnCrashingDisk] = []
-
-    def live(files: CrashingFileSystem, clock: ManualClock | None = None, target: Destination | None = None, **settings: Any) -> Any:
-        producer = OnCrashingDisk(
-            files,
-            target or Destination(),
-            len(made),
-            clock=clock or ManualClock(),
-            dead_letters=MemoryDeadLetters(),
-            jitter=lambda: 0.5,
-            config=config(**settings),
-        )
-        producer.start()
-        made.append(producer)
-        return producer
-
-    yield live
-    for producer in made:
-        producer.end()
 
 
 def fill(producer: OnCrashingDisk, number: int, first: int = 0) -> list[Any]:

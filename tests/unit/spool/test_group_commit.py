@@ -5,7 +5,8 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import pytest
 
@@ -190,6 +191,25 @@ def wait_until_watching(log: Log) -> None:
         time.sleep(0.0005)
 
 
+@contextmanager
+def interrupted_while_watching(log: Log, number: signal.Signals) -> Iterator[None]:
+    """When the calling thread watches and another caller waits behind it, it gets a signal; from then on nobody has patience."""
+    behind: list[threading.Thread] = []
+
+    def interrupt() -> None:
+        wait_until_watching(log)
+        behind.extend(log.callers(1))
+        log.wait_until_waiting(2)
+        log.group._sync_seconds = 0.0
+        signal.pthread_kill(watcher, number)
+
+    watcher = threading.get_ident()
+    helper = threading.Thread(target=interrupt)
+    helper.start()
+    yield
+    join([helper, *behind])
+
+
 def test_callers_that_come_back_share_one_sync_again(monkeypatch: pytest.MonkeyPatch) -> None:
     log = Log()
     after_a_group_of(8, log, monkeypatch, WITHIN)
@@ -211,53 +231,27 @@ def test_one_who_comes_alone_after_a_group_does_not_wait_for_ever(monkeypatch: p
 
 def test_when_the_one_who_watches_is_interrupted_another_watches(monkeypatch: pytest.MonkeyPatch) -> None:
     log = Log()
-    after_a_group_of(3, log, monkeypatch, 1.0)
-    behind: list[threading.Thread] = []
+    after_a_group_of(3, log, monkeypatch, WITHIN)
 
-    def interrupt() -> None:
-        wait_until_watching(log)
-        behind.extend(log.callers(1))
-        log.wait_until_waiting(2)
-        signal.pthread_kill(main, signal.SIGINT)
-
-    main = threading.get_ident()
-    helper = threading.Thread(target=interrupt)
-    helper.start()
-    with pytest.raises(KeyboardInterrupt):
+    with interrupted_while_watching(log, signal.SIGINT), pytest.raises(KeyboardInterrupt):
         log.put()
 
-    join([helper, *behind])
     assert log.durable == 2
     assert log.group._waiting == {}
 
 
 def test_a_signal_handler_of_the_one_who_watches_does_not_wait_for_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     log = Log()
-    after_a_group_of(5, log, monkeypatch, 5.0)
-    behind: list[threading.Thread] = []
-
-    def interrupt() -> None:
-        wait_until_watching(log)
-        behind.extend(log.callers(1))
-        log.wait_until_waiting(2)
-        signal.pthread_kill(main, signal.SIGUSR1)
-
-    def handler(*_: object) -> None:
-        log.group._sync_seconds = 0.0
-        log.put()
-
-    main = threading.get_ident()
-    before = signal.signal(signal.SIGUSR1, handler)
-    helper = threading.Thread(target=interrupt)
-    helper.start()
+    after_a_group_of(5, log, monkeypatch, WITHIN)
+    before = signal.signal(signal.SIGUSR1, lambda *_: log.put())
     began = time.monotonic()
     try:
-        log.put()
+        with interrupted_while_watching(log, signal.SIGUSR1):
+            log.put()
     finally:
         signal.signal(signal.SIGUSR1, before)
 
-    join([helper, *behind])
-    assert time.monotonic() - began < 5.0
+    assert time.monotonic() - began < WITHIN, "it watched until its patience was at its end"
     assert log.durable == 3
 
 

@@ -211,6 +211,39 @@ def test_closed_spool_takes_nothing_and_closes_twice() -> None:
     spool.commit(1)
 
 
+def test_a_file_that_cannot_be_closed_after_its_sync_is_nobodys_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    spool = opened(CrashingFileSystem(), 500)
+    put(spool, *(b"%d" % n * 150 for n in range(4)))
+    sync = spool._disk.sync
+
+    def settled_meanwhile(files: Any) -> bool:
+        spool.settle(0, 3)  # all segments but the current one go; the file of one is in use
+        return sync(files)
+
+    def refuse(*_: Any) -> None:
+        raise OSError(errno.EIO, "the server of this file system is gone")
+
+    monkeypatch.setattr(spool._disk, "sync", settled_meanwhile)
+    monkeypatch.setattr("standpipe.testing.crashing_files._Mapped.close", refuse)
+    spool.commit(4)
+    assert spool.durable == 4
+
+
+@pytest.mark.parametrize("synced", [True, False])
+def test_closing_gives_back_the_room_that_the_last_segment_did_not_need(tmp_path: Path, synced: bool) -> None:
+    """Or each restart while a destination is down would cost the room of a whole segment."""
+    for life in range(3):
+        spool = opened(RealFileSystem(tmp_path), 2**20)
+        put(spool, b"%d" % life)
+        if synced:
+            spool.sync()
+        spool.close()
+    assert sum(path.stat().st_size for path in tmp_path.iterdir()) < 4096
+    spool = opened(RealFileSystem(tmp_path))
+    assert payloads(spool) == [b"0", b"1", b"2"]
+    spool.close()
+
+
 def test_close_gives_up_on_a_disk_that_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(disk, "CLOSE_PATIENCE", 0.05)
     spool = opened(RealFileSystem(tmp_path))
