@@ -14,7 +14,7 @@ import ctypes
 import logging
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, ClassVar
 
 from confluent_kafka import KafkaError, KafkaException, Producer
@@ -258,11 +258,16 @@ class KafkaProducer(BaseProducer):
                 backlog.append((topic, body, key, confirmed, header))
                 backlog.extend(sending)
             except Exception as error:
-                failure = translate(error)
-                confirmed(failure, None)
-                if not isinstance(failure, Reject):  # what comes after it must not overtake it
-                    for _, _, _, later, _ in sending:
-                        later(NotSent("a message before this one could not be sent"), None)
+                self._not_taken(error, confirmed, sending)
+
+    @staticmethod
+    def _not_taken(error: Exception, confirmed: Callback, following: Iterable[Unsent]) -> None:
+        """Report a message that the client does not take; unless it can never be sent, nothing may overtake it."""
+        failure = translate(error)
+        confirmed(failure, None)
+        if not isinstance(failure, Reject):
+            for _, _, _, later, _ in following:
+                later(NotSent("a message before this one could not be sent"), None)
 
     def _failure(self, error: KafkaError | StandpipeError) -> StandpipeError:
         """What an error says about the message that it came for. What is one of ours stays as it is.
@@ -314,7 +319,11 @@ class KafkaProducer(BaseProducer):
                 client.produce(topic, body, key, on_delivery=confirmed, headers=header)
             except BufferError:
                 return
-            backlog.popleft()
+            except Exception as error:
+                backlog.popleft()
+                self._not_taken(error, confirmed, _taken_out(backlog))
+            else:
+                backlog.popleft()
 
     def _writable(self) -> bool:
         """False for a moment when requests of many messages are to be made again: nothing may be on its way then."""
@@ -359,3 +368,8 @@ class KafkaProducer(BaseProducer):
                 _log.warning("%s: the topic %r does not exist; its messages wait until it is created", self.name, topic)
             else:
                 del unproven[topic]
+
+
+def _taken_out(backlog: deque[Unsent]) -> Iterator[Unsent]:
+    while backlog:
+        yield backlog.popleft()
