@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 from urllib.parse import quote
 
@@ -12,6 +13,7 @@ import pytest
 from standpipe.core.errors import StandpipeError
 from standpipe.core.finding import Severity
 from standpipe.producers.rabbitmq import RabbitmqProducer
+from tests.integration.opening import check_tls_both_ways, check_waits_and_says
 from tests.integration.rabbitmq.broker import channel_to, producer, read
 from tests.servers.certificates import Certificates, Pair
 from tests.servers.rabbitmq import RabbitServer
@@ -19,20 +21,6 @@ from tests.servers.server import Address, free_port
 from tests.servers.waiting import until
 
 WITHIN = 10.0
-
-
-def check_waits_and_says(made: RabbitmqProducer, says: str, caplog: pytest.LogCaptureFixture) -> None:
-    """The message is kept, and people are told."""
-    with made:
-        receipt = made.produce(False, {"n": 1})
-        # Not necessarily the first: a server that hangs up may be quicker than what it says before.
-        until(lambda: made.statistics().connect_failures > 1 and says in str(made.statistics().last_error))
-        assert not receipt.done()
-        assert made.statistics().dead_lettered == 0
-        made.shutdown(0.2)
-    lines = [record.getMessage() for record in caplog.records if record.name.startswith("standpipe")]
-    assert any(line.startswith(f"{made.name}: cannot connect") for line in lines)
-    assert "hush" not in "".join(lines)
 
 
 @pytest.mark.parametrize(
@@ -94,22 +82,7 @@ def test_tls_is_checked_both_ways(
     own_server: Callable[..., RabbitServer], certificates: Certificates, unique_name: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     server = own_server(RabbitServer, tls=certificates.for_server(client_required=True))
-    files = {"ca_file": str(certificates.ca_file), "cert_file": certificates.client.cert_file, "key_file": certificates.client.key_file}
-    tls = {name: str(path) for name, path in files.items()}
-    with producer(server.url, unique_name, tls=tls) as made:
-        made.produce_many(False, [{"n": number} for number in range(2000)])
-        made.produce(False, {"long": "x" * 1_000_000})
-        assert made.flush(WITHIN) == 0
-        assert made.statistics().delivered == 2001
-    assert [finding.severity for finding in producer(server.url, unique_name, tls=tls).examine()].count(Severity.CRITICAL) == 0
-    wrong: list[tuple[dict[str, Any], str]] = [
-        ({**tls, "ca_file": str(certificates.other_ca_file)}, "certificate was refused"),
-        ({**tls, "server_name": "other.example.com"}, "certificate was refused"),
-        ({"ca_file": tls["ca_file"]}, "certificate of ours"),
-        ({**tls, "ca_file": "/missing.pem"}, "'/missing.pem' does not exist"),
-    ]
-    for settings, says in wrong:
-        check_waits_and_says(producer(server.url, unique_name, tls=settings), says, caplog)
+    check_tls_both_ways(partial(producer, server.url, unique_name), certificates, caplog)
 
 
 def test_certificate_that_has_expired_is_refused(
