@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, suppress
+from itertools import count
 from typing import Any
 
 import pytest
@@ -292,11 +293,11 @@ def test_verbs_from_many_threads_while_clients_come_and_go_leave_nothing_behind(
                 lambda: proxy.cut_after(10),
                 proxy.heal,
             ]
-            turn, deadline = 0, time.monotonic() + SECONDS
             try:
-                while turn < 100 or (proxy.statistics().accepted <= 10 and time.monotonic() < deadline):
+                for turn in count():
                     verbs[(turn + number) % len(verbs)]()
-                    turn += 1
+                    if turn > 100 and proxy.statistics().accepted > 10:
+                        return
             except BaseException as error:
                 failures.append(error)
 
@@ -318,7 +319,6 @@ def test_verbs_from_many_threads_while_clients_come_and_go_leave_nothing_behind(
             thread.join()
         proxy.heal()
         proxy.wait_for(lambda now: now.open == 0)
-        assert proxy.statistics().accepted > 10
     assert failures == []
     echo.wait_for(lambda: len(echo.ends) == len(echo.got))
     assert len(os.listdir("/proc/self/fd")) <= before
