@@ -18,6 +18,19 @@ from standpipe.delivery.receipt import Receipt, wall_offset
 Slice = tuple[Receipt, int, int]
 """Messages `start` to `stop` (excluded) of a receipt."""
 
+_LAST_DIGITS = [f"{number:02x}" for number in range(0x100)]
+
+
+def _generated_ids(prefix: str, first: int, stop: int) -> list[str]:
+    """`f"{prefix}{number:012x}"` for each number, in a third of the time: neighbours differ in their last two digits only."""
+    found: list[str] = []
+    while first < stop:
+        high, low = divmod(first, 0x100)
+        leading = f"{prefix}{high:010x}"
+        found += [leading + last for last in _LAST_DIGITS[low : low + stop - first]]
+        first = (high + 1) * 0x100
+    return found
+
 
 def lines_of(part: Slice) -> Sequence[bytes]:
     """The payloads of a slice, one each."""
@@ -102,8 +115,7 @@ class Batch:
             elif stop - start == 1:  # messages that came one by one
                 found.append(f"{receipt._origin.prefix}{receipt._first + start:012x}")
             else:
-                prefix, first = receipt._origin.prefix, receipt._first
-                found += [f"{prefix}{number:012x}" for number in range(first + start, first + stop)]
+                found += _generated_ids(receipt._origin.prefix, receipt._first + start, receipt._first + stop)
         return found
 
     def keys(self) -> list[str | None]:
