@@ -344,7 +344,8 @@ class MemoryQueue:
         """Give the room of settled slices back. Under the lock."""
         for receipt, start, stop in slices:
             self._release(receipt, start, stop)
-        self.made_room()
+        if self.waiting or self._space_watchers:
+            self.made_room()
 
     def release_one(self, receipt: Receipt) -> None:
         """As `release` for a receipt of one message, quicker."""

@@ -48,14 +48,14 @@ ALL_DELIVERED: list[Verdict | None] = []
 
 def read_results(results: object, batch: Batch) -> list[Verdict | None]:
     """What `_send_batch` returned, as one verdict per message (None: delivered). Success must be claimed for each message."""
+    if type(results) is list and len(results) == results.count(Outcome.DELIVERED) == batch.count:
+        return ALL_DELIVERED
     if isinstance(results, (str, bytes)) or not isinstance(results, Sequence):
         raise ContractError(
             f"_send_batch returned {type(results).__name__}, not one result per message; return batch.delivered() when all arrived"
         )
     if len(results) != batch.count:
         raise ContractError(f"_send_batch returned {len(results)} results for {batch.count} messages; one per message is needed")
-    if type(results) is list and results.count(Outcome.DELIVERED) == batch.count:
-        return ALL_DELIVERED
     return [verdict_on(result) for result in results]
 
 
@@ -297,8 +297,11 @@ def settle_failed(engine: Engine, batch: Batch, verdict: Verdict, whole: bool) -
 def settle_results(engine: Engine, batch: Batch, results: Sequence[Verdict | None]) -> bool:
     """Settle each message of `batch` by its own result; True when the connection has to be reset. Messages of one outcome
     stay together: what failed alike is retried as one batch."""
+    if results is ALL_DELIVERED:
+        engine.delivered(batch)
+        return False
     delivered = [position for position, verdict in enumerate(results) if verdict is None]
-    if results is ALL_DELIVERED or len(delivered) == batch.count:
+    if len(delivered) == batch.count:
         engine.delivered(batch)
         return False
     groups: dict[tuple[object, ...], list[int]] = {}

@@ -214,7 +214,8 @@ class HttpProducer(BaseProducer):
         response = await self._client.request(url, headers, body)
         content = response.content
         if content.is_eof():  # most answers are small and here as a whole
-            return Answer(response.status, response.headers, content.read_nowait())
+            wanted = response.status not in self._statuses.success  # nobody looks at what comes with a success
+            return Answer(response.status, response.headers, content.read_nowait() if wanted else b"")
         try:
             return Answer(response.status, response.headers, await self._read(response))
         finally:

@@ -188,6 +188,16 @@ def test_a_slow_answer_holds_back_nobody_else() -> None:
         made.shutdown(timeout=0.2)
 
 
+@pytest.mark.parametrize("size", [0, 2000, 60_000])
+def test_what_comes_with_a_success_is_in_nobodys_way(size: int) -> None:
+    with answering(Reply(body=b"x" * size), Reply(422, body=b"no such field: n"), OK) as server, producer(server, concurrency=1) as made:
+        states = [wait(made.produce(False, {"n": number})) for number in range(3)]
+        assert states == [State.DELIVERED, State.DEAD_LETTERED, State.DELIVERED]
+        (letter,) = made.dead_letters
+        assert letter.response == "no such field: n"
+        assert len({request.connection for request in server.received}) == 1
+
+
 def test_an_endless_answer_is_not_read_to_its_end() -> None:
     endless = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + (b"1000\r\n" + b"x" * 4096 + b"\r\n") * 300
     with answering(Reply(raw=endless, then="hang"), OK) as server, producer(server, response_bytes=4096) as made:
