@@ -5,16 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import struct
-import threading
 from collections.abc import Coroutine
 from dataclasses import dataclass
 from typing import Any
 
 from tests.servers.kafka_logins import Conversation, LoginRefused, Logins
 from tests.servers.kafka_requests import Request, Response
+from tests.servers.listener import HOST, Listener
 
-HOST = "127.0.0.1"
-STARTS_WITHIN = 5.0
 PRODUCE, SASL_HANDSHAKE, API_VERSIONS, SASL_AUTHENTICATE = 0, 17, 18, 36
 UNSUPPORTED_MECHANISM, LOGIN_FAILED = 33, 58
 
@@ -46,57 +44,21 @@ class KafkaFront:
         self.refused_logins = 0
         self.let_in: list[str] = []
         """the mechanisms of the logins that were good"""
-        self._port, self._upstream = port, upstream
-        self._connections: set[asyncio.StreamWriter] = set()
-        self._listening = threading.Event()
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._run, name="kafka-front", daemon=True)
-
-    def start(self) -> None:
-        """Returns when it listens."""
-        self._thread.start()
-        assert self._listening.wait(STARTS_WITHIN), "the Kafka front does not listen"
-
-    def drop(self) -> None:
-        """Cut all connections; new ones are accepted."""
-        self._loop.call_soon_threadsafe(self._cut_all)
-
-    def close(self) -> None:
-        """Cuts all connections. May be called twice."""
-        if self._thread.is_alive():
-            self._loop.call_soon_threadsafe(self._end.set)
-            self._thread.join(STARTS_WITHIN)
-
-    def _run(self) -> None:
-        with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
-            runner.run(self._serve())
-
-    async def _serve(self) -> None:
-        self._end = asyncio.Event()
-        server = await asyncio.start_server(self._connected, HOST, self._port)
-        self._listening.set()
-        await self._end.wait()
-        server.close()  # the runner then cancels the connections' tasks
-
-    def _cut_all(self) -> None:
-        for writer in self._connections:
-            writer.transport.abort()
+        self._upstream = upstream
+        self._listener = Listener("kafka-front", port, self._connected)
+        self.start, self.drop, self.close = self._listener.start, self._listener.drop, self._listener.close
 
     # --- one connection -----------------------------------------------------------------------------------------------
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._connections.add(writer)
-        try:
-            with contextlib.suppress(OSError, EOFError, _Cut, asyncio.CancelledError):
-                from_broker, to_broker = await asyncio.open_connection(HOST, self._upstream)
-                try:
-                    await self._log_in(reader, writer, from_broker, to_broker)
-                    await _until_one_ends(self._requests(reader, writer, to_broker), _frames(from_broker, writer))
-                finally:
-                    to_broker.transport.abort()
-        finally:
-            self._connections.discard(writer)
-            writer.transport.abort()
+        with contextlib.suppress(_Cut):
+            from_broker, to_broker = await asyncio.open_connection(HOST, self._upstream)
+            try:
+                await self._log_in(reader, writer, from_broker, to_broker)
+                await _until_one_ends(self._requests(reader, writer, to_broker), _frames(from_broker, writer))
+            finally:
+                to_broker.transport.abort()
+                writer.transport.abort()
 
     async def _log_in(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, from_broker: asyncio.StreamReader, to_broker: asyncio.StreamWriter

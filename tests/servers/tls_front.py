@@ -5,13 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
-import threading
 
 from tests.servers.certificates import ServerTls
+from tests.servers.listener import HOST, Listener
 
-HOST = "127.0.0.1"
 CHUNK = 2**16
-STARTS_WITHIN = 5.0
 
 
 class TlsFront:
@@ -21,55 +19,31 @@ class TlsFront:
     """
 
     def __init__(self, port: int, upstream: int, tls: ServerTls, *, rest: float = 0.0) -> None:
-        self._port, self._upstream, self._rest = port, upstream, rest
+        self._upstream, self._rest = upstream, rest
         self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self._context.load_cert_chain(tls.pair.cert_file, tls.pair.key_file)
         if tls.client_required:
             self._context.load_verify_locations(tls.ca_file)
             self._context.verify_mode = ssl.CERT_REQUIRED
-        self._listening = threading.Event()
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._run, name="tls-front", daemon=True)
-
-    def start(self) -> None:
-        """Returns when it listens."""
-        self._thread.start()
-        assert self._listening.wait(STARTS_WITHIN), "the TLS front does not listen"
-
-    def close(self) -> None:
-        """Cuts all connections. May be called twice."""
-        if self._thread.is_alive():
-            self._loop.call_soon_threadsafe(self._end.set)
-            self._thread.join(STARTS_WITHIN)
-
-    def _run(self) -> None:
-        with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
-            runner.run(self._serve())
-
-    async def _serve(self) -> None:
-        self._end = asyncio.Event()
-        server = await asyncio.start_server(self._pass_on, HOST, self._port)
-        self._listening.set()
-        await self._end.wait()
-        server.close()  # the runner then cancels the connections' tasks
+        self._listener = Listener("tls-front", port, self._pass_on)
+        self.start, self.close = self._listener.start, self._listener.close
 
     async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(OSError, asyncio.CancelledError):
-            client = _Encrypted(self._context, reader, writer)
-            await client.shake_hands()
-            upstream_reader, upstream_writer = await asyncio.open_connection(HOST, self._upstream)
-            pumps = [
-                asyncio.ensure_future(_inwards(client, upstream_writer)),
-                asyncio.ensure_future(_outwards(upstream_reader, client, self._rest)),
-            ]
-            try:
-                await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                upstream_writer.transport.abort()  # before anything is awaited: another end may come there
-                for pump in pumps:
-                    pump.cancel()
-                await asyncio.gather(*pumps, return_exceptions=True)
-        writer.transport.abort()
+        client = _Encrypted(self._context, reader, writer)
+        await client.shake_hands()
+        upstream_reader, upstream_writer = await asyncio.open_connection(HOST, self._upstream)
+        pumps = [
+            asyncio.ensure_future(_inwards(client, upstream_writer)),
+            asyncio.ensure_future(_outwards(upstream_reader, client, self._rest)),
+        ]
+        try:
+            await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            upstream_writer.transport.abort()  # before anything is awaited: another end may come there
+            for pump in pumps:
+                pump.cancel()
+            await asyncio.gather(*pumps, return_exceptions=True)
+            writer.transport.abort()
 
 
 class _Encrypted:

@@ -139,6 +139,12 @@ class HttpProducer(BaseProducer):
         if client is not None:
             await client.close()
 
+    def _after_fork(self) -> None:
+        """The connections are the parent's. To close them here would take them out of its selector, which both processes share, and
+        say goodbye to its servers in its name."""
+        self._client = None
+        super()._after_fork()
+
     # --- sending ------------------------------------------------------------------------------------------------------
 
     async def _send_batch(self, batch: Batch) -> Results:

@@ -14,7 +14,7 @@ import ctypes
 import logging
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, ClassVar
 
 from confluent_kafka import KafkaError, KafkaException, Producer
@@ -30,17 +30,12 @@ from standpipe.producers.kafka_client import ClientLog, client_properties
 from standpipe.producers.kafka_config import TOPIC, KafkaProducerConfig
 from standpipe.producers.kafka_errors import ERRORS, MISSING_TOPIC, NOT_TAKEN, TOO_LARGE, KafkaFailure, translate
 from standpipe.producers.kafka_examination import examine
+from standpipe.producers.kafka_reach import LOOK, Trouble, reach
 from standpipe.producers.kafka_transactions import Transactions
 from standpipe.producers.kafka_window import Callback, Window
 from standpipe.producers.text_template import TextChoice, TextTemplate
 
 _log = logging.getLogger("standpipe.producers.kafka")
-
-LOOK = 0.05
-"""Seconds that `_connect` waits for an answer before it looks whether there was an error instead."""
-
-REASON_GRACE = 0.2
-"""Seconds that the client gets to say why no broker can be reached: it says that none can be first."""
 
 TOPIC_GRACE = 2.0
 """Seconds for which a topic may be unknown before people are told: a new one takes that long to be known everywhere."""
@@ -83,6 +78,7 @@ class KafkaProducer(BaseProducer):
     config: KafkaProducerConfig
 
     _client: Producer | None = None
+    _trouble: Trouble
     _envelope: Envelope
     _topics: TextChoice
     _transactions: Transactions | None = None
@@ -129,7 +125,8 @@ class KafkaProducer(BaseProducer):
         self._topics = TextChoice(normal, error)
         try:
             client = self._open()
-            self._reach(client)
+            reach(client, self._trouble, config.connect_timeout)
+            self._trouble = Trouble()
             self._look_for({template.constant for template in (normal, error or normal)}, client)
             if config.transactional_id is not None:
                 client.init_transactions(config.connect_timeout)
@@ -141,8 +138,7 @@ class KafkaProducer(BaseProducer):
         """A new client, with nothing in it. It connects by itself, in a thread of its own."""
         self._backlog: deque[Unsent] = deque()
         self._window = Window(self._failure, self.config.details)
-        self._reason: KafkaError | None = None
-        self._down_at: float | None = None
+        self._trouble = Trouble()
         self._down_told_at = self._refusal_told_at = -DOWN_REMINDER
         self._heard_at = time.monotonic()
         self._topics_used: set[str] = set()
@@ -153,24 +149,6 @@ class KafkaProducer(BaseProducer):
         properties = client_properties(self.config, self._batch_bytes, alone=self._isolating)
         self._client = Producer({**properties, "error_cb": self._on_error, "logger": ClientLog(self.name)})
         return self._client
-
-    def _reach(self, client: Producer) -> None:
-        """Wait until a broker has answered. Raises the reason why none does as soon as there is one."""
-        until = time.monotonic() + self.config.connect_timeout
-        while time.monotonic() < until:
-            client.poll(0)
-            try:
-                if client.cluster_id(LOOK):
-                    break
-            except KafkaException:  # not yet; reasons come by `_on_error`
-                pass
-            if self._down_at is not None and (self._reason is not None or time.monotonic() > self._down_at + REASON_GRACE):
-                raise KafkaFailure(self._reason or KafkaError(KafkaError._ALL_BROKERS_DOWN))
-        else:
-            if self._reason is not None:
-                raise KafkaFailure(self._reason)
-            raise NotSent(f"no broker answered within connect_timeout ({self.config.connect_timeout:g} s); check servers, tls and auth")
-        self._reason = self._down_at = None
 
     def _look_for(self, topics: set[str | None], client: Producer) -> None:
         """If none of the topics exists there is nothing to send to: say so now. Topics with fields are looked for when used."""
@@ -201,15 +179,13 @@ class KafkaProducer(BaseProducer):
     def _on_error(self, error: KafkaError) -> None:
         """What librdkafka says beside the outcome of messages. It goes on trying by itself: people are told, no more."""
         now = time.monotonic()
+        self._trouble.note(error)
         if error.code() != KafkaError._ALL_BROKERS_DOWN:
-            self._reason = error
             self._tell_refusal(translate(error), now)
             return
-        if self._down_at is None:
-            self._down_at = now
         if now >= self._down_told_at + DOWN_REMINDER and self._topics_used:
             self._down_told_at = now
-            why = "" if self._reason is None else f" ({self._reason.str()})"
+            why = "" if self._trouble.reason is None else f" ({self._trouble.reason.str()})"
             _log.warning("%s: no broker can be reached%s; the client goes on trying", self.name, why)
 
     def _tell_refusal(self, error: SendError, now: float) -> None:
@@ -282,11 +258,16 @@ class KafkaProducer(BaseProducer):
                 backlog.append((topic, body, key, confirmed, header))
                 backlog.extend(sending)
             except Exception as error:
-                failure = translate(error)
-                confirmed(failure, None)
-                if not isinstance(failure, Reject):  # what comes after it must not overtake it
-                    for _, _, _, later, _ in sending:
-                        later(NotSent("a message before this one could not be sent"), None)
+                self._not_taken(error, confirmed, sending)
+
+    @staticmethod
+    def _not_taken(error: Exception, confirmed: Callback, following: Iterable[Unsent]) -> None:
+        """Report a message that the client does not take; unless it can never be sent, nothing may overtake it."""
+        failure = translate(error)
+        confirmed(failure, None)
+        if not isinstance(failure, Reject):
+            for _, _, _, later, _ in following:
+                later(NotSent("a message before this one could not be sent"), None)
 
     def _failure(self, error: KafkaError | StandpipeError) -> StandpipeError:
         """What an error says about the message that it came for. What is one of ours stays as it is.
@@ -338,7 +319,11 @@ class KafkaProducer(BaseProducer):
                 client.produce(topic, body, key, on_delivery=confirmed, headers=header)
             except BufferError:
                 return
-            backlog.popleft()
+            except Exception as error:
+                backlog.popleft()
+                self._not_taken(error, confirmed, _taken_out(backlog))
+            else:
+                backlog.popleft()
 
     def _writable(self) -> bool:
         """False for a moment when requests of many messages are to be made again: nothing may be on its way then."""
@@ -383,3 +368,8 @@ class KafkaProducer(BaseProducer):
                 _log.warning("%s: the topic %r does not exist; its messages wait until it is created", self.name, topic)
             else:
                 del unproven[topic]
+
+
+def _taken_out(backlog: deque[Unsent]) -> Iterator[Unsent]:
+    while backlog:
+        yield backlog.popleft()

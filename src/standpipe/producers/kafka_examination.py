@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient, ConfigResource  # type: ignore[attr-defined]
 
 from standpipe.core.finding import Finding, Severity
 from standpipe.producers.kafka_client import ClientLog, access_properties
 from standpipe.producers.kafka_config import TOPIC, KafkaProducerConfig
 from standpipe.producers.kafka_errors import translate
+from standpipe.producers.kafka_reach import Trouble, reach
 from standpipe.producers.text_template import TextTemplate
 
 CRITICAL, WARNING, INFO = Severity.CRITICAL, Severity.WARNING, Severity.INFO
@@ -74,16 +75,16 @@ def _security(config: KafkaProducerConfig) -> Iterator[Finding]:
 
 
 def _brokers(config: KafkaProducerConfig) -> Iterator[Finding]:
-    reasons: list[KafkaError] = []
-    properties: dict[str, Any] = {**access_properties(config), "logger": ClientLog(config.name), "error_cb": reasons.append}
+    trouble = Trouble()
+    properties: dict[str, Any] = {**access_properties(config), "logger": ClientLog(config.name), "error_cb": trouble.note}
     client = AdminClient(properties)
     try:
+        reach(client, trouble, config.connect_timeout)
         # All topics, because one that is asked for by its name may be created by that.
         found = client.list_topics(timeout=config.connect_timeout).topics
     except KafkaException as error:
         client.poll(0)
-        reason = next((reason for reason in reasons if reason.code() != KafkaError._ALL_BROKERS_DOWN), None)
-        raise translate(reason or error) from error
+        raise translate(trouble.reason or error) from error
     wanted = [config.topic] if config.error_topic is None else [config.topic, config.error_topic]
     for text in dict.fromkeys(wanted):
         name = TextTemplate(text, TOPIC, "topic").constant

@@ -192,9 +192,9 @@ class Window:
                 packet_id, sending.topics[position], sending.bodies[position], sending.headers[position], sending.retains[position]
             )
             if len(packet) > self._packet_max:
-                self._writer.forget()  # the number of its topic has not been told
                 raise Oversize(f"a packet of {len(packet)} bytes, and {self._packet_max} is the most")
         except (Oversize, ValueError, OverflowError) as error:
+            self._writer.forget()  # the number of its topic has not been told
             sending.report.failed(position, ERRORS.translate(error if isinstance(error, Oversize) else Oversize(str(error))))
             return None
         return packet

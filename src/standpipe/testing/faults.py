@@ -12,7 +12,8 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -189,14 +190,32 @@ class Faults:
     def _hanging(self, call: Call) -> list[Hang]:
         return [] if call.nested else [hang for hang in self._hangs if hang.method == call.method]
 
-    def _ended(self, call: Call, error: BaseException | None) -> None:
-        self._active.pop(call.number, None)
-        outcome = "returned" if error is None else f"raised {type(error).__name__}: {error}"
-        self.note(f"{_here()} _{call.method} {outcome}")
+    @contextmanager
+    def _called(self, method: Method, arguments: tuple[Any, ...]) -> Iterator[Call]:
+        """Around a call: notes it, and how it ended."""
+        call = self._enter(method, arguments)
+        outcome = "returned"
+        try:
+            yield call
+        except BaseException as error:
+            outcome = f"raised {type(error).__name__}: {error}"
+            raise
+        finally:
+            self._active.pop(call.number, None)
+            self.note(f"{_here()} _{method} {outcome}")
 
-    def _by_itself(self, call: Call, error: BaseException) -> None:
-        if not isinstance(error, asyncio.CancelledError):
-            self.raised.append((call.method, error))
+    @contextmanager
+    def _by_itself(self, method: Method) -> Iterator[None]:
+        """Around the producer's own code: what it raises was not put in."""
+        try:
+            yield
+        except BaseException as error:
+            if not isinstance(error, asyncio.CancelledError):
+                self.raised.append((method, error))
+            raise
+
+    def _times(self, method: Method) -> int:
+        return self.closes if method == "close" else 1
 
 
 def faulty_class(kind: type[BaseProducer], faults: Faults) -> type[BaseProducer]:
@@ -212,50 +231,30 @@ def faulty_class(kind: type[BaseProducer], faults: Faults) -> type[BaseProducer]
 
 def _ordinary(original: Callable[..., Any], method: Method, faults: Faults) -> Callable[..., Any]:
     def called(self: BaseProducer, *arguments: Any) -> Any:
-        call = faults._enter(method, arguments)
-        error: BaseException | None = None
-        try:
+        with faults._called(method, arguments) as call:
             for hang in faults._hanging(call):
                 hang._block()
             faults._fault("before", call)
-            for _ in range(faults.closes if method == "close" else 1):
-                try:
+            for _ in range(faults._times(method)):
+                with faults._by_itself(method):
                     result = original(self, *arguments)
-                except BaseException as raised:
-                    faults._by_itself(call, raised)
-                    raise
             faults._fault("after", call)
             return result
-        except BaseException as raised:
-            error = raised
-            raise
-        finally:
-            faults._ended(call, error)
 
     return called
 
 
 def _asynchronous(original: Callable[..., Any], method: Method, faults: Faults) -> Callable[..., Any]:
     async def called(self: BaseProducer, *arguments: Any) -> Any:
-        call = faults._enter(method, arguments)
-        error: BaseException | None = None
-        try:
+        with faults._called(method, arguments) as call:
             for hang in faults._hanging(call):
                 await hang._block_async()
             faults._fault("before", call)
-            for _ in range(faults.closes if method == "close" else 1):
-                try:
+            for _ in range(faults._times(method)):
+                with faults._by_itself(method):
                     result = await original(self, *arguments)
-                except BaseException as raised:
-                    faults._by_itself(call, raised)
-                    raise
             faults._fault("after", call)
             return result
-        except BaseException as raised:
-            error = raised
-            raise
-        finally:
-            faults._ended(call, error)
 
     return called
 

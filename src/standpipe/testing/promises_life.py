@@ -186,8 +186,8 @@ def fork(trial: Trial) -> None:
     trial.delivered(producer, "in the parent, after the fork")
     now = producer.statistics()
     trial.expect(
-        (now.resets, now.connects) == (before.resets, before.connects),
-        f"the parent lost its connection by the fork{last_error(now)}; the child must leave alone what it has inherited",
+        (now.resets, now.connects, now.retries) == (before.resets, before.connects, before.retries),
+        f"the parent's connection suffered from the fork{last_error(now)}; the child must leave alone what it has inherited",
     )
     trial.expect(told is not None, "the child did not end")
     trial.expect(told and told["state"] == "delivered", f"the child's message: {told}")

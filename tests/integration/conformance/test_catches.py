@@ -46,7 +46,7 @@ CAUGHT: list[tuple[str, type[BaseProducer], str]] = [
     ("reconnects", broken.LeaksMappings, "with each reconnect the process grows by"),
     ("reconnects", broken.LeaksThreads, "more threads run"),
     ("fork", broken.SharesItsConnection, "that of its parent|the child"),
-    ("fork", broken.ShutsDownWhatItInherits, "the parent lost its connection by the fork"),
+    ("fork", broken.ShutsDownWhatItInherits, "the parent.s connection suffered from the fork"),
     ("secrets", broken.LogsItsToken, "appears in: log line"),
     ("secrets", broken.ShowsItsToken, "appears in: destination"),
 ]

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, suppress
+from itertools import count
 from typing import Any
 
 import pytest
@@ -293,8 +294,10 @@ def test_verbs_from_many_threads_while_clients_come_and_go_leave_nothing_behind(
                 proxy.heal,
             ]
             try:
-                for turn in range(100):
+                for turn in count():
                     verbs[(turn + number) % len(verbs)]()
+                    if turn > 100 and proxy.statistics().accepted > 10:
+                        return
             except BaseException as error:
                 failures.append(error)
 
@@ -316,7 +319,6 @@ def test_verbs_from_many_threads_while_clients_come_and_go_leave_nothing_behind(
             thread.join()
         proxy.heal()
         proxy.wait_for(lambda now: now.open == 0)
-        assert proxy.statistics().accepted > 10
     assert failures == []
     echo.wait_for(lambda: len(echo.ends) == len(echo.got))
     assert len(os.listdir("/proc/self/fd")) <= before

@@ -233,7 +233,7 @@ def test_a_producer_fed_from_the_root_logger_neither_hangs_nor_feeds_itself(answ
         assert producer.statistics().accepted - accepted < 100, "it feeds itself"  # a few lines of its resets
         began = time.monotonic()
         producer.shutdown(timeout=1.0)
-        assert time.monotonic() - began < 3.0
+        assert time.monotonic() - began < 10.0
     finally:
         root.removeHandler(handler)
         root.setLevel(level)

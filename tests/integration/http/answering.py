@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, Self
 
+from tests.servers.listener import Listener
+
 WITHIN = 20.0
 """Seconds that a test waits for requests; they come within milliseconds."""
 
@@ -72,9 +74,12 @@ class AnsweringServer:
         self.connections = 0
         self._tls = tls
         self._changed = threading.Condition()
-        self._up = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="answering-server", daemon=True)
-        self._writers: set[asyncio.StreamWriter] = set()
+        self._listener = Listener("answering-server", 0, self._connection, tls=tls)
+
+    @property
+    def port(self) -> int:
+        """Known from entry on."""
+        return self._listener.port
 
     @property
     def url(self) -> str:
@@ -88,49 +93,27 @@ class AnsweringServer:
             return list(self.received)
 
     def __enter__(self) -> Self:
-        self._thread.start()
-        assert self._up.wait(WITHIN)
+        self._listener.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._loop.call_soon_threadsafe(self._stop.set)
-        self._thread.join(WITHIN)
-
-    def _run(self) -> None:
-        with asyncio.Runner() as runner:
-            runner.run(self._serve())
-
-    async def _serve(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._stop = asyncio.Event()
-        server = await asyncio.start_server(self._connection, "localhost", 0, ssl=self._tls, family=2)
-        self.port: int = server.sockets[0].getsockname()[1]
-        self._up.set()
-        await self._stop.wait()
-        server.close()
-        for writer in self._writers:
-            writer.transport.abort()
+        self._listener.close()
 
     async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         number = self.connections
         self.connections += 1
-        self._writers.add(writer)
-        with contextlib.suppress(ConnectionError, asyncio.CancelledError):
-            while (request := await read_request(reader, number)) is not None:
-                reply = self._note(request)
-                writer.write(reply.encoded())
-                if request.method == "CONNECT" and reply.status == 200:
-                    await _tunnel(request.target, reader, writer)
-                    break
-                if reply.then == "hang":
-                    await self._stop.wait()
-                if reply.then == "reset":
-                    writer.transport.abort()
-                if reply.then != "keep":
-                    break
-        self._writers.discard(writer)
-        with contextlib.suppress(OSError):
-            writer.close()
+        while (request := await read_request(reader, number)) is not None:
+            reply = self._note(request)
+            writer.write(reply.encoded())
+            if request.method == "CONNECT" and reply.status == 200:
+                await _tunnel(request.target, reader, writer)
+                break
+            if reply.then == "hang":
+                await asyncio.Event().wait()  # until the server ends
+            if reply.then == "reset":
+                writer.transport.abort()
+            if reply.then != "keep":
+                break
 
     def _note(self, request: Received) -> Reply:
         with self._changed:
@@ -143,7 +126,10 @@ class AnsweringServer:
 async def _tunnel(target: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     host, _, port = target.rpartition(":")
     there, to_there = await asyncio.open_connection(host, int(port))
-    await asyncio.gather(_pass_on(reader, to_there), _pass_on(there, writer), return_exceptions=True)
+    try:
+        await asyncio.gather(_pass_on(reader, to_there), _pass_on(there, writer), return_exceptions=True)
+    finally:
+        to_there.transport.abort()
 
 
 async def _pass_on(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 import socket
 import ssl
 import threading
@@ -41,7 +42,7 @@ def listening(serve: Callable[[socket.socket], object], port: int = 0) -> Iterat
     """Plain sockets, a thread for each connection; gives the port."""
 
     def each(connection: socket.socket) -> None:
-        with connection:
+        with connection, suppress(ConnectionError):  # whoever is shut down hangs up at any moment
             serve(connection)
 
     def accept() -> None:
@@ -180,6 +181,23 @@ def test_when_only_errors_cannot_be_delivered_the_others_are() -> None:
         assert [wait(made.produce(False, {"n": number})) for number in range(1, 10)] == [State.DELIVERED] * 9
         assert error.state is State.QUEUED
         assert made.shutdown(timeout=0.2).undelivered == 1
+
+
+# --- forks ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("is_secure", [False, True])
+def test_a_child_has_connections_of_its_own_and_the_parent_keeps_its(certificates: Certificates, is_secure: bool) -> None:
+    settings: dict[str, Any] = {"tls": {"ca_file": str(certificates.ca_file)}} if is_secure else {}
+    with secure(certificates, certificates.server) if is_secure else answering() as server, producer(server, **settings) as made:
+        assert wait(made.produce(False, {"n": 1})) is State.DELIVERED
+        child = os.fork()
+        if child == 0:
+            os._exit(0 if wait(made.produce(False, {"n": 2})) is State.DELIVERED and made.shutdown(5).complete else 1)
+        assert os.waitpid(child, 0)[1] == 0
+        assert wait(made.produce(False, {"n": 3})) is State.DELIVERED
+        assert made.statistics().attempts == 2
+        assert [orjson.loads(request.body)["n"] for request in server.received] == [1, 2, 3]
 
 
 # --- proxies ----------------------------------------------------------------------------------------------------------

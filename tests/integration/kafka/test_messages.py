@@ -103,6 +103,7 @@ def test_more_bytes_than_the_client_holds_wait_their_turn(kafka_server: Address,
     assert producer.statistics().resets == 0
 
 
+@pytest.mark.usefixtures("one_request_at_a_time")
 def test_of_a_refused_request_only_the_message_at_fault_is_rejected(mock_kafka: MockKafka, unique_name: str) -> None:
     """The cluster refuses a request of twenty, and then, when they come one by one, the first of them."""
     mock_kafka.create_topic(unique_name, partitions=1)
@@ -124,6 +125,17 @@ def test_of_a_refused_request_only_the_message_at_fault_is_rejected(mock_kafka: 
     numbers = [orjson.loads(message.value() or b"")["n"] for message in reading.messages(mock_kafka.url, unique_name)]
     firsts = list(dict.fromkeys(numbers))
     assert firsts == [n for n in range(-1, 2100) if n != 20]
+
+
+def test_a_message_that_is_too_large_is_rejected_also_while_the_client_has_no_room(kafka_server: Address, kafka_name: str) -> None:
+    options = {"queue.buffering.max.kbytes": 1}
+    with reading.producer(kafka_server.url, kafka_name, max_message_bytes="10kB", options=options) as producer:
+        receipt = producer.produce_many(False, [{"n": n, "x": "x" * (20_000 if n == 50 else 200)} for n in range(100)], key="k")
+        assert receipt.wait(20) is not State.QUEUED
+        now = producer.statistics()
+        assert (now.delivered, now.dead_lettered, now.connects) == (99, 1, 1)
+    numbers = [orjson.loads(message.value() or b"")["n"] for message in reading.messages(kafka_server.url, kafka_name)]
+    assert numbers == [n for n in range(100) if n != 50]
 
 
 def test_requests_become_smaller_for_a_topic_that_takes_no_large_ones(mock_kafka: MockKafka, unique_name: str) -> None:
@@ -151,6 +163,7 @@ def test_a_producer_can_be_examined(own_kafka: TansuServer, unique_name: str) ->
 
 
 def test_an_examination_says_why_no_broker_can_be_reached() -> None:
-    producer = reading.producer("127.0.0.1:1", "orders", connect_timeout=1)
+    """At once: not only after as much time as a broker would get."""
+    producer = reading.producer("127.0.0.1:1", "orders", connect_timeout=600)
     with pytest.raises(SendError, match=r"no broker can be reached; check servers.*Connection refused"):
         producer.examine()

@@ -50,6 +50,7 @@ def test_who_was_overtaken_by_another_with_the_same_id_says_so(own_kafka: TansuS
     assert sorted(numbers(own_kafka.url, unique_name)) == [0, 1, 2]
 
 
+@pytest.mark.usefixtures("one_request_at_a_time")
 @pytest.mark.parametrize(("request_kind", "error"), [(0, TOO_LARGE), (ADD_PARTITIONS, CONCURRENT), (END_TRANSACTION, INVALID_STATE)])
 def test_what_was_aborted_is_sent_again(mock_kafka: MockKafka, unique_name: str, request_kind: int, error: int) -> None:
     """The mock cluster keeps what was aborted, so only that everything arrives can be seen here."""

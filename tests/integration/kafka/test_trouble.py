@@ -118,6 +118,7 @@ def close_connections(cluster: MockKafka) -> None:
         pause(0.2)
 
 
+@pytest.mark.usefixtures("one_request_at_a_time")
 @pytest.mark.parametrize(
     ("trouble", "duplicates", "queue"),
     [
@@ -134,7 +135,6 @@ def test_a_cluster_in_trouble_costs_nothing(
     mock_kafka.create_topic(unique_name, partitions=3)
 
     def make(queue_config: AnyQueueConfig) -> KafkaProducer:
-        # The mock cluster takes a request although the one before it was refused: so there is only one at a time.
         options = {"retry.backoff.ms": 5, "retry.backoff.max.ms": 5}
         return reading.producer(mock_kafka.url, unique_name, queue=queue_config, linger=0.05, options=options)
 

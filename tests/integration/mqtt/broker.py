@@ -9,7 +9,6 @@ from types import TracebackType
 from typing import Any
 
 import paho.mqtt.client as paho
-import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
@@ -19,7 +18,6 @@ from standpipe.producers.mqtt_config import MqttProducerConfig
 from tests.servers.oracle import Found
 from tests.servers.scenario import QUICK
 from tests.servers.server import Address
-from tests.servers.waiting import until
 
 WITHIN = 15.0
 KEPT_FOR = 300
@@ -119,16 +117,3 @@ def headers_of(message: Any) -> dict[str, str]:
 def _found(message: Any) -> Found:
     headers = headers_of(message)
     return Found(headers.get("message-id", ""), bytes(message.payload), headers.get("message-key"), headers.get("is_error") == "true")
-
-
-def check_waits_and_says(made: MqttProducer, says: str, caplog: pytest.LogCaptureFixture) -> None:
-    """The message is kept, and people are told."""
-    with made:
-        receipt = made.produce(False, {"n": 1})
-        until(lambda: made.statistics().connect_failures > 1 and says in str(made.statistics().last_error))
-        assert not receipt.done()
-        assert made.statistics().dead_lettered == 0
-        made.shutdown(0.2)
-    lines = [record.getMessage() for record in caplog.records if record.name.startswith("standpipe")]
-    assert any(line.startswith(made.name) and says in line for line in lines)
-    assert "hush" not in "".join(lines)

@@ -14,7 +14,8 @@ from standpipe.core.finding import Severity
 from standpipe.producers.config import AnyQueueConfig
 from standpipe.producers.mqtt import MqttProducer
 from standpipe.testing.fault_proxy import FaultProxy
-from tests.integration.mqtt.broker import WITHIN, Reader, check_waits_and_says, producer
+from tests.integration.mqtt.broker import WITHIN, Reader, producer
+from tests.integration.opening import check_waits_and_says
 from tests.servers.certificates import Certificates
 from tests.servers.mosquitto import MosquittoServer
 from tests.servers.scenario import deliver_through_trouble

@@ -88,14 +88,14 @@ def test_blocked_broker_is_back_pressure_and_not_an_error(
     own_rabbitmq: RabbitServer, unique_name: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "standpipe")
-    with producer(own_rabbitmq.url, unique_name, send_timeout=0.5) as made:
+    with producer(own_rabbitmq.url, unique_name, send_timeout=2.0) as made:
         made.produce(False, {"n": 0}).wait(WITHIN)
         own_rabbitmq.alarm()
         try:
             made.produce(False, {"n": 1})  # the broker still takes it, and says then that it was the last
             until(lambda: "takes no messages at the moment" in caplog.text)
             receipts = [made.produce(False, {"n": number}) for number in range(2, 50)]
-            waited = threading.Event().wait(1.2)  # longer than send_timeout
+            waited = threading.Event().wait(2.5)  # longer than send_timeout
             assert not waited
             assert not any(receipt.done() for receipt in receipts)
             blocked = made.statistics()

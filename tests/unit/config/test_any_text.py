@@ -33,7 +33,7 @@ BOMBS = {
 
 @given(TEXTS)
 def test_any_text_is_a_document_or_has_problems(text: str) -> None:
-    started = time.monotonic()
+    started = time.process_time()
     problems: tuple[Problem, ...] = ()
     data: object = {}
     try:
@@ -46,12 +46,12 @@ def test_any_text_is_a_document_or_has_problems(text: str) -> None:
         lines = []
     assert isinstance(data, dict)
     assert [problem.file for problem in problems] == ["f.yaml"] * len(lines)
-    assert time.monotonic() - started < 2
+    assert time.process_time() - started < 2
 
 
 @pytest.mark.parametrize(("text", "message"), BOMBS.values(), ids=list(BOMBS))
 def test_a_bomb_is_refused_at_once(text: str, message: str) -> None:
-    started = time.monotonic()
+    started = time.process_time()
     with pytest.raises(ConfigProblems, match=message):
         load_document_text(text, "f.yaml")
-    assert time.monotonic() - started < 5
+    assert time.process_time() - started < 5

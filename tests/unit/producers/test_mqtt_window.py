@@ -30,10 +30,10 @@ class Connection:
         fields: dict[str, Any] = {"limit": 100, "packet_max": 1000, "details": True, "chosen": False, **settings}
         self.window = Window(writer, self.written.append, self.suspicion, qos=qos, on_unheard=self.unheard.append, **fields)
 
-    def publish(self, *ids: str, body: bytes = b"{}", skip: tuple[int, ...] = ()) -> Report:
+    def publish(self, *ids: str, body: bytes = b"{}", skip: tuple[int, ...] = (), header: str = "") -> Report:
         report = Report(batch_of(given(*({"n": n} for n in range(len(ids))))), 0.0, lambda _: None)
         count = len(ids)
-        sending = Sending(report, ["t"] * count, ids, [body] * count, [{}] * count, [False] * count)
+        sending = Sending(report, ["t"] * count, ids, [body] * count, [{"header": header} if header else {}] * count, [False] * count)
         self.window.publish(sending, skip, len(b"".join(self.written)))
         return report
 
@@ -273,3 +273,11 @@ def test_topic_is_named_again_after_a_message_with_its_number_was_refused(refusa
         connection.ack(1, code=0x97)
     connection.publish("d")
     assert connection.published == 2
+
+
+def test_number_of_a_topic_counts_as_told_only_if_the_message_that_tells_it_can_be_written() -> None:
+    connection = Connection(aliases=5)
+    refused = connection.publish("a", header="x" * 70_000)
+    assert outcomes(refused, 1) == [Reject]
+    connection.publish("b")
+    assert connection.published == 1

@@ -274,10 +274,10 @@ def test_any_bytes_are_read_in_bounded_time(data: bytes, first: int, header: str
     files = CrashingFileSystem()
     head = {"whole": encode_header(0, first, "0" * 20), "torn": encode_header(0, first, "0" * 20)[:40], "none": b""}[header]
     files.put(FIRST, head + data)
-    begin = time.perf_counter()
+    begin = time.process_time()
     spool = opened(files)
     found = payloads(spool)
-    assert time.perf_counter() - begin < 1.0
+    assert time.process_time() - begin < 1.0
     assert sum(map(len, found)) <= len(data)
     number = spool.next_number
     put(spool, b"next")
@@ -312,9 +312,9 @@ def test_search_in_crafted_bytes_ends() -> None:
     for at in range(0, size - 64, 8):
         struct.pack_into("<IB", data, at + 4, min(size - at - 16, 700_000), 1)
         struct.pack_into("<I", data, at + 12, 1)
-    begin = time.perf_counter()
+    begin = time.process_time()
     found = [item for _, item in scan(memoryview(bytes(data)), 0, size, 0)]
-    assert time.perf_counter() - begin < 2.0
+    assert time.process_time() - begin < 2.0
     assert all(isinstance(item, Damage) for item in found)
 
 
