@@ -160,6 +160,8 @@ class AsyncWorker:
         engine = self.engine
         with engine.lock:
             times = [time for time in (due, engine.stop_at, engine.next_expiry()) if time is not None]
+            if engine.queue.wake_at == NEVER:  # the window is full: nobody has looked for more
+                engine.queue.wake_at = engine.expiry_wake_level()
         waits = [min(times) - engine.clock.monotonic()] if times else []
         if (late := self._next_late()) is not None:
             waits.append(late - self._loop.time())

@@ -264,8 +264,9 @@ class CompletionWorker(Worker):
             if self.ordered:
                 verdicts = {position: verdict_on(report.result(position)) for position in report.positions()}
                 failed = {position: verdict for position, verdict in verdicts.items() if verdict is not None and _transient(verdict)}
-                again.append(self._take(report, list(failed)))
-                failures += failed.values()
+                if failed:  # else the others would get the history of messages that are not among them
+                    again.append(self._take(report, list(failed)))
+                    failures += failed.values()
             self._settle_one(report, [verdict_on(report.result(position)) for position in report.positions()])
         self._told.clear()
         if failures:

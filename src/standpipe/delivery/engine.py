@@ -91,6 +91,8 @@ class Engine:
 
     def choose(self, now: float) -> tuple[Batch | None, float | None]:
         """The batch to try now, else when to look again (None: when something new comes). Called under the lock."""
+        if self.abandoned:  # what is left has been handed back
+            raise Abandoned
         if now < self._paused_until:
             return None, self._paused_until
         breaker = self.breaker.at(now)

@@ -31,7 +31,6 @@ class Journal:
 
     def __init__(self, producer: str, clock: Clock, secrets: Sequence[str] = ()) -> None:
         self.producer = producer
-        self.failures = 0
         self.secrets = tuple(secrets)
         self.failures = 0
         """log handlers and filters that raised; they change no outcome"""

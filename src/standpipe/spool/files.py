@@ -208,9 +208,10 @@ class RealFileSystem:
         except BaseException:
             os.close(descriptor)
             raise
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, b"%d\n" % os.getpid(), 0)
         self._lock = descriptor
+        with contextlib.suppress(OSError):  # no room on the disk: what is in the spool has to be delivered all the same, to make some
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, b"%d\n" % os.getpid(), 0)
         return None
 
     def unlock(self) -> None:

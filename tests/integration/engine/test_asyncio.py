@@ -396,6 +396,29 @@ def test_a_deadline_holds_while_an_asynchronous_producer_cannot_connect() -> Non
     assert producer.shutdown(timeout=5.0).dead_lettered == 1
 
 
+def test_a_deadline_holds_while_all_sends_of_an_asynchronous_producer_hang() -> None:
+    """Nothing waits when the window becomes full: the message that comes next has to say that from now on something can expire."""
+    sending = threading.Event()
+
+    async def hang(message: dict[str, Any]) -> None:
+        sending.set()
+        await asyncio.Event().wait()
+
+    class Narrow(Windowed):
+        max_in_flight = 1
+
+    producer = Narrow(hang, deadline=1.0, send_timeout=None)
+    hanging = producer.produce(False, {"n": 0})
+    while not sending.wait(0.01):
+        if hanging.done():  # it expired before its thread had begun
+            hanging = producer.produce(False, {"n": 0})
+
+    receipt = producer.produce(False, {"n": 1})
+
+    assert receipt.wait(20.0) is State.DEAD_LETTERED
+    producer.shutdown(timeout=0.0)
+
+
 def test_an_idle_asynchronous_producer_is_woken_by_a_message_and_by_shutdown() -> None:
     producer = Windowed()
     producer.start()

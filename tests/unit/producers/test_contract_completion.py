@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -132,6 +132,31 @@ def test_a_lost_connection_is_opened_again_and_nothing_is_missing(kind: type[Con
     drive(producer, seconds=1000)
     assert set(numbers(producer.arrived)) == set(range(20))
     assert producer.names().count("connect") == 2
+
+
+class ConfirmedAtTheEnd(Confirming):
+    """A client that keeps the order and has, when it is closed, the confirmation of the first message."""
+
+    atomic_batches: ClassVar[bool] = True
+
+    def _close(self) -> None:
+        for entry in self._entries:
+            if entry.message["n"] == 0 and entry.fate == "ok":
+                self.arrived.append(entry.message)
+                entry.report.delivered(entry.position)
+        super()._close()
+
+
+def test_a_message_is_not_put_aside_for_the_resets_that_another_one_lived_through() -> None:
+    """The first message fails once, and is confirmed when the connection is closed because of the second, which has never failed."""
+    producer = ConfirmedAtTheEnd(
+        fate=lambda message, number: BROKEN if number in (0, 2) else "ok", delay=lambda number: 50.0 if number == 1 else 0.1, max_resets=1
+    )
+    receipts = feed(producer, 1)
+    producer.clock.at(10.0, lambda: receipts.append(producer.produce(False, {"n": 1})))
+    drive(producer, seconds=1000)
+    assert [receipt.state for receipt in receipts] == [State.DELIVERED] * 2
+    assert list(producer.dead_letters) == []
 
 
 def test_a_pipeline_that_fails_is_closed_and_goes_on_in_order() -> None:

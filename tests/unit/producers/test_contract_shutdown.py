@@ -13,10 +13,12 @@ from typing import Any
 import pytest
 
 from standpipe.core.errors import ProducerClosed
+from standpipe.delivery.engine import Abandoned
 from standpipe.delivery.receipt import Receipt, State
 from standpipe.delivery.statistics import ShutdownReport
 from standpipe.producers.base import BaseProducer, BaseProducerConfig, Batch
 from tests.unit.delivery.scripted import Scripted, drive
+from tests.unit.producers.spooled import WorkedByHand
 
 CONFIG = BaseProducerConfig(type="real", name="real")
 
@@ -160,6 +162,18 @@ def test_a_send_that_outlives_shutdown_finds_in_its_batch_what_it_was_given() ->
     producer.hold.set()
     wait_until(lambda: producer.found)
     assert producer.found == [b'{"n":1}']
+
+
+def test_what_was_handed_back_is_not_sent_by_a_worker_that_was_just_about_to_choose() -> None:
+    producer = WorkedByHand()
+    for number in range(2):
+        producer.produce(False, {"n": number}, key="k")  # the second waits for the first, and is not in the queue any more
+    producer.work(steps=1)
+    report = producer.shutdown(timeout=0.0)
+    assert (report.delivered, report.undelivered, report.possible_duplicates) == (1, 1, 0)
+    with pytest.raises(Abandoned):
+        producer.work(steps=1)
+    assert producer.sent == [{"n": 0}]
 
 
 def test_what_was_delivered_before_the_time_was_up_is_not_handed_back() -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from standpipe.spool import disk
-from standpipe.spool.errors import SpoolError, SpoolFull
+from standpipe.spool.errors import SpoolError, SpoolFull, SpoolInUse
 from standpipe.spool.files import RealFileSystem
 from standpipe.spool.log import Spool
 from standpipe.testing.crashing_files import CrashingFileSystem, Stopped
@@ -410,3 +410,19 @@ def test_spool_where_a_file_is_tells_so(tmp_path: Path) -> None:
     (tmp_path / "spool").write_text("in the way")
     with pytest.raises(SpoolError, match="cannot be opened"):
         opened(RealFileSystem(tmp_path / "spool"))
+
+
+def test_spool_opens_on_a_disk_without_room_for_the_id_of_its_owner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spool = opened(RealFileSystem(tmp_path))
+    put(spool, b"one")
+    spool.close()
+
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "pwrite", full)
+    later = opened(RealFileSystem(tmp_path))
+    assert payloads(later) == [b"one"]
+    with pytest.raises(SpoolInUse, match="process unknown"):
+        opened(RealFileSystem(tmp_path))
+    later.close()
