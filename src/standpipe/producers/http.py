@@ -25,7 +25,7 @@ from standpipe.producers.addresses import Url, UrlOf
 from standpipe.producers.base import BaseProducer, BaseProducerConfig
 from standpipe.producers.error_table import ErrorTable
 from standpipe.producers.http_answer import NOT_PROCESSED, Meaning, Statuses, excerpt, retry_after
-from standpipe.producers.http_client import HttpClient
+from standpipe.producers.http_client import HttpClient, hang_up
 from standpipe.producers.http_config import HttpProducerConfig, basic_authorization
 from standpipe.producers.http_errors import ERRORS, hide_target
 from standpipe.producers.http_examination import findings
@@ -219,7 +219,7 @@ class HttpProducer(BaseProducer):
         try:
             return Answer(response.status, response.headers, await self._read(response))
         finally:
-            response.close()
+            hang_up(response)
 
     async def _read(self, response: aiohttp.ClientResponse) -> bytes:
         """The body, as far as it is wanted. Its end is awaited because an answer that breaks off is no success."""

@@ -37,10 +37,12 @@ class HttpClient:
             connection = await self._connector.connect(request, [], self._timeout)
         except TimeoutError as error:
             raise aiohttp.ConnectionTimeoutError("no connection in time") from error
+        transport = connection.transport
         try:
             return await self._exchange(request, connection)
         except BaseException as error:
             connection.close()
+            _abort(transport)
             if isinstance(error, OSError) and not isinstance(error, aiohttp.ClientError):
                 raise aiohttp.ClientOSError(*error.args) from error
             raise
@@ -58,3 +60,16 @@ class HttpClient:
     async def close(self) -> None:
         """Close all connections."""
         await self._connector.close()
+
+
+def hang_up(response: aiohttp.ClientResponse) -> None:
+    """End what is still open of a response."""
+    transport = None if response.connection is None else response.connection.transport
+    response.close()
+    _abort(transport)
+
+
+def _abort(transport: asyncio.Transport | None) -> None:
+    """An orderly end would send what has been given up, and with TLS wait for an answer, longer than anybody is there."""
+    if transport is not None:
+        transport.abort()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import gzip
 import os
 import socket
@@ -19,6 +20,7 @@ from standpipe.core.finding import Severity
 from standpipe.delivery.receipt import State
 from standpipe.producers.http import HttpProducer
 from standpipe.producers.http_config import HttpProducerConfig
+from standpipe.testing.fault_proxy import FaultProxy
 from tests.integration.http.answering import AnsweringServer, Reply, answering
 from tests.integration.http.test_answers import QUICK, producer, wait
 from tests.servers.certificates import Certificates, Pair
@@ -181,6 +183,25 @@ def test_when_only_errors_cannot_be_delivered_the_others_are() -> None:
         assert [wait(made.produce(False, {"n": number})) for number in range(1, 10)] == [State.DELIVERED] * 9
         assert error.state is State.QUEUED
         assert made.shutdown(timeout=0.2).undelivered == 1
+
+
+# --- given up ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("said", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf"], ids=["no answer", "half an answer"])
+def test_a_request_that_is_given_up_leaves_no_socket_behind_also_if_the_server_is_gone(certificates: Certificates, said: bytes) -> None:
+    """A polite end of an encrypted connection would be waited for until nobody is left to wait."""
+    with secure(certificates, certificates.server) as server, FaultProxy("127.0.0.1", server.port) as proxy:
+        server.script = lambda request, number: Reply(raw=said, then="hang") if number else Reply()
+        made = at(f"https://localhost:{proxy.port}/in", tls={"ca_file": str(certificates.ca_file)})
+        assert wait(made.produce(False, {"n": 1})) is State.DELIVERED
+        before = proxy.statistics().to_client
+        made.produce(False, {"n": 2})
+        server.wait_for(2)
+        proxy.wait_for(lambda now: now.to_client >= before + len(said))
+        proxy.black_hole()
+        assert made.shutdown(timeout=0.2).undelivered == 1
+        gc.collect()  # a socket that nobody has closed says so
 
 
 # --- forks ------------------------------------------------------------------------------------------------------------

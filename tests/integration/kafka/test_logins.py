@@ -77,7 +77,7 @@ def test_with_a_wrong_password_the_messages_wait_until_the_broker_takes_it(
     assert numbers(server, unique_name, reader(kind) | {"sasl.password": WRONG}) == list(range(20))
 
 
-@pytest.mark.parametrize("send_timeout", [0.5, 30.0])
+@pytest.mark.parametrize("send_timeout", [2.0, 30.0])
 def test_a_password_that_is_changed_at_the_broker_is_told_and_nothing_is_lost(
     own_server: MakeServer, unique_name: str, caplog: pytest.LogCaptureFixture, send_timeout: float
 ) -> None:
@@ -89,14 +89,14 @@ def test_a_password_that_is_changed_at_the_broker_is_told_and_nothing_is_lost(
         server.front.logins = Logins({USER: "another"})
         server.front.drop()
         receipts = [producer.produce(False, {"n": n}, key="k") for n in range(50, 100)]
-        if send_timeout < 1:
+        if send_timeout < 10:
             told(producer)
         else:
             reading.wait_until(lambda: "events: a broker refuses us, and somebody has to mend it" in caplog.text)
         assert not any(receipt.done() for receipt in receipts)
         server.front.logins = Logins({USER: PASSWORD})
         assert all(reading.arrives(receipt) for receipt in receipts)
-        assert (producer.statistics().resets > 0) == (send_timeout < 1)
+        assert (producer.statistics().resets > 0) == (send_timeout < 10)
     assert "the broker does not let us in; correct auth" in caplog.text
     assert PASSWORD not in caplog.text
     assert numbers(server, unique_name, reader("scram-sha-512")) == list(range(100))
@@ -113,8 +113,7 @@ def test_without_a_login_the_broker_cannot_be_used(own_server: MakeServer, uniqu
     server = own_server(TansuServer, logins=Logins({USER: PASSWORD}))
     with reading.producer(server.url, unique_name, shutdown_timeout=0.2) as producer:
         producer.produce(False, {"n": 0})
-        reading.wait_until(lambda: producer.statistics().last_error is not None)
-        assert "whether they want tls, tls.cert_file or auth" in str(producer.statistics().last_error)
+        reading.wait_until(lambda: "whether they want tls, tls.cert_file or auth" in str(producer.statistics().last_error))
 
 
 def test_a_token_from_a_file_delivers_and_a_new_one_is_read(own_server: MakeServer, unique_name: str, tmp_path: Path) -> None:

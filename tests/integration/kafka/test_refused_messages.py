@@ -40,7 +40,7 @@ def test_a_broker_that_takes_nothing_for_a_while_costs_nothing(
     """What a client cannot repeat ends it: then what was on its way beside it may come twice."""
 
     def make(queue_config: AnyQueueConfig) -> KafkaProducer:
-        return reading.producer(broker.url, unique_name, queue=queue_config)
+        return reading.producer(broker.url, unique_name, queue=queue_config, send_timeout=10.0)
 
     def trouble() -> None:
         broker.front.produce_error = error

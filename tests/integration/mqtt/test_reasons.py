@@ -150,7 +150,10 @@ def test_no_more_messages_are_on_their_way_than_the_broker_wants(unique_name: st
         on_their_way.clear()
         return said + PINGRESP
 
-    with ScriptedBroker(answer, welcome(b"\x21\x00\x03")) as broker, producer(broker.url, unique_name, keepalive=1) as made:
+    with (
+        ScriptedBroker(answer, welcome(b"\x21\x00\x03")) as broker,
+        producer(broker.url, unique_name, keepalive=2, send_timeout=20) as made,
+    ):
         made.produce_many(False, [{"n": number} for number in range(30)])
         assert made.flush(WITHIN) == 0
         assert seen[0] == 3

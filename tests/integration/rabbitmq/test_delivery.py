@@ -62,9 +62,9 @@ def test_large_messages_arrive_although_the_socket_takes_them_in_pieces(rabbitmq
 
 
 def test_idle_and_waiting_connections_are_kept_alive(rabbitmq_server: Address, rabbitmq_name: str) -> None:
-    with producer(rabbitmq_server.url, rabbitmq_name, heartbeat=1) as made:
+    with producer(rabbitmq_server.url, rabbitmq_name, heartbeat=2) as made:
         made.produce(False, {"n": 1}).wait(WITHIN)
-        threading.Event().wait(3.5)  # after two seconds of silence the broker would hang up
+        threading.Event().wait(6.5)  # after four seconds of silence the broker would hang up
         made.produce(False, {"n": 2})
         assert made.flush(WITHIN) == 0
         assert made.statistics().connects == 1
