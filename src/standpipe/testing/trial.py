@@ -273,7 +273,7 @@ class Trial:
         self.sent[:] = kept
 
 
-SHUTDOWN_GRACE = 1.5
+SHUTDOWN_GRACE = 3.0
 """Seconds that `shutdown` may take beyond its timeout on a machine that is busy."""
 
 
