@@ -12,6 +12,8 @@ from collections import defaultdict
 from pathlib import Path
 from typing import IO
 
+from tests.servers.waiting import until
+
 GUARD = """
 import os, signal, sys
 alive = set()
@@ -91,9 +93,20 @@ def signal_all(pids: list[int], number: signal.Signals) -> None:
 
 
 def freeze(pid: int) -> list[int]:
-    """Stop `pid` and all below it, also those that are forked meanwhile; returns all of them."""
+    """Stop `pid` and all below it, also those that are forked meanwhile; returns all of them, once they stand still."""
     stopped: list[int] = []
     while new := [each for each in (pid, *descendants(pid)) if each not in stopped]:
         signal_all(new, signal.SIGSTOP)
+        until(lambda new=new: all(map(_stands_still, new)))  # type: ignore[misc]
         stopped += new
     return stopped
+
+
+def _stands_still(pid: int) -> bool:
+    """Whether every thread of it has met the signal: one that runs on another processor may still answer when `kill` returns."""
+    threads = Path(f"/proc/{pid}/task")
+    with contextlib.suppress(OSError):  # it ended meanwhile, or there is no such folder here
+        for thread in threads.iterdir():
+            if (thread / "stat").read_text("utf-8", "replace").rpartition(")")[2].split()[0] not in "TtZX":
+                return False
+    return True
