@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,7 +13,6 @@ from standpipe.core.errors import EncodingError
 _dumps = orjson.dumps
 _APPEND_NEWLINE = orjson.OPT_APPEND_NEWLINE
 _BRACE = ord("{")
-_NULL = re.compile(b"null")  # finds three times as fast as `in` on long bytes
 
 
 def encode(message: dict[str, Any]) -> bytes:
@@ -45,7 +43,7 @@ def encode_many(messages: Sequence[dict[str, Any]]) -> bytes:
     if set(map(type, messages)) - {dict} and not all(isinstance(message, dict) for message in messages):
         return b"\n".join([encode(message) for message in messages])
     joined = b"\n".join(payloads)
-    if _NULL.search(joined) is not None:
+    if joined.rfind(b"null") >= 0:  # the quickest search for long bytes, too
         for message in messages:
             _refuse_non_finite(message)
     return joined

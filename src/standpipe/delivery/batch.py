@@ -74,7 +74,8 @@ class Batch:
         self.first_attempt: float | None = None
         self.details: Sequence[Any] | None = None
         """What the destination said about each message (its partition and offset, its id, ...), in order. Set it before
-        returning from `_send_batch`; it becomes `receipt.detail` of those that were delivered."""
+        returning from `_send_batch`; it becomes `receipt.detail` of those that were delivered. If it is not one for each message,
+        it is left out, with a warning."""
 
     # --- for authors of producers -------------------------------------------------------------------------------------
 
@@ -92,6 +93,8 @@ class Batch:
 
     def payloads(self) -> list[bytes]:
         """The JSON encodings of the messages, in order."""
+        if len(self.slices) == 1:
+            return list(lines_of(self.slices[0]))
         return [line for part in self.slices for line in lines_of(part)]
 
     def contents(self) -> list[dict[str, Any]]:
@@ -107,6 +110,9 @@ class Batch:
 
     def ids(self) -> list[str]:
         """The message ids, in order: the same in every attempt, so that a destination can tell repetitions."""
+        first = self._first_of_neighbours()
+        if first is not None:
+            return _generated_ids(self.slices[0][0]._origin.prefix, first, first + self.count)
         found: list[str] = []
         for receipt, start, stop in self.slices:  # `receipt._id` written out: a call for each message costs more than the id
             more = receipt._more
@@ -118,8 +124,20 @@ class Batch:
                 found += _generated_ids(receipt._origin.prefix, receipt._first + start, receipt._first + stop)
         return found
 
+    def _first_of_neighbours(self) -> int | None:
+        """The number of the first message, if all came one by one and one directly after the other: the usual case."""
+        if not self.slices or len(self.slices) != self.count:
+            return None
+        origin = self.slices[0][0]._origin
+        numbers = [receipt._first + start for receipt, start, _ in self.slices if receipt._more is None and receipt._origin is origin]
+        if not numbers or numbers != list(range(numbers[0], numbers[0] + self.count)):
+            return None
+        return numbers[0]
+
     def keys(self) -> list[str | None]:
         """The keys of the messages, in order; None where a message has none."""
+        if [receipt._keys for receipt, _, _ in self.slices].count(None) == len(self.slices):
+            return [None] * self.count
         found: list[str | None] = []
         for receipt, start, stop in self.slices:
             keys = receipt._keys
@@ -128,11 +146,16 @@ class Batch:
 
     def is_errors(self) -> list[bool]:
         """For each message whether it is an error message, in order."""
+        flags = {receipt._is_error for receipt, _, _ in self.slices}
+        if len(flags) == 1:
+            return [flags.pop()] * self.count
         return [flag for receipt, start, stop in self.slices for flag in (receipt._is_error,) * (stop - start)]
 
     def times(self) -> list[float]:
         """When each message was accepted, in seconds since 1970, in order."""
         wall = self._wall()
+        if len(self.slices) == self.count:
+            return [receipt._accepted_at + wall for receipt, _, _ in self.slices]
         return [time for receipt, start, stop in self.slices for time in (receipt._accepted_at + wall,) * (stop - start)]
 
     def split_by_error(self) -> list[tuple[bool, Batch]]:

@@ -60,11 +60,17 @@ def messages_of(slices: Iterable[Slice], clock: Clock) -> list[Message]:
     ]
 
 
-def keep_details(slices: Iterable[Slice], details: Sequence[object]) -> None:
+def keep_details(slices: Sequence[Slice], details: Sequence[object]) -> None:
     """What the destination said about each message goes into its receipt."""
+    if len(slices) == 1 and slices[0][0]._count > 1:
+        slices[0][0]._keep_details(slices[0][1], details)
+        return
     position = 0
     for receipt, start, stop in slices:
-        receipt._keep_details(start, details[position : position + stop - start])
+        if receipt._count == 1:
+            receipt._detail = details[position]
+        else:
+            receipt._keep_details(start, details[position : position + stop - start])
         position += stop - start
 
 

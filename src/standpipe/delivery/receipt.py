@@ -194,7 +194,10 @@ class Receipt:
     def detail(self) -> Any:
         """What the destination said about the delivery, such as partition and offset; None if it, or the producer, says nothing.
         Of several messages a list with one entry each, in order."""
-        return getattr(self, "_detail", None)
+        detail = getattr(self, "_detail", None)
+        if self._count > 1 and detail is not None and not isinstance(detail, list):
+            detail = self._detail = list(detail)
+        return detail
 
     @property
     def delivered(self) -> bool:
@@ -321,9 +324,9 @@ class Receipt:
         return True
 
     def _keep_details(self, start: int, details: Sequence[Any]) -> None:
-        """What the destination said about messages `start` and following."""
-        if self._count == 1:
-            self._detail = details[0]
+        """What the destination said about messages `start` and following, of several. What is no list may make them when asked."""
+        if len(details) == self._count and not isinstance(details, list):
+            self._detail = details
             return
         if self.detail is None:
             self._detail = [None] * self._count

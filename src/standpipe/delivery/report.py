@@ -24,7 +24,7 @@ class Report:
     def __init__(self, batch: Batch, since: float, tell: Callable[[Report], object]) -> None:
         self._count = batch.count
         self._results: list[Outcome | BaseException | None] = [None] * batch.count
-        self._details: list[Any] = [None] * batch.count
+        self._details: Sequence[Any] = [None] * batch.count
         self._detailed = False
         # Appending to a list is one step, whichever thread does it; whoever makes it full knows that it did. Two threads that
         # speak of the same message at the same moment are both in it: full is not yet complete, and is told by whoever follows.
@@ -37,7 +37,7 @@ class Report:
         """The destination has confirmed this message. `detail`: what it said (partition and offset, an id), for `receipt.detail`."""
         if self._results[position] is None:
             if detail is not None:
-                self._details[position] = detail
+                self._details[position] = detail  # type: ignore[index]
                 self._detailed = True
             self._results[position] = DELIVERED
             self._reported.append(position)
@@ -52,7 +52,19 @@ class Report:
             self._tell(self)  # at once: it may mean that the connection is gone
 
     def all_delivered(self, details: Sequence[Any] | None = None) -> None:
-        """Every message that nothing has been said about yet is confirmed."""
+        """Every message that nothing has been said about yet is confirmed. `details`: one for each message of the batch, not to be
+        changed any more; if it is no list, they are asked for when somebody wants to see them. Raises ValueError if there are more or
+        fewer."""
+        if details is not None and len(details) != self._count:
+            raise ValueError(f"{len(details)} details for {self._count} messages")
+        if not self._reported:  # nothing has been said about any: by far the most frequent case
+            self._results[:] = [DELIVERED] * self._count
+            if details is not None:
+                self._details = details
+                self._detailed = True
+            self._reported += range(self._count)
+            self._tell(self)
+            return
         for position in range(self._count):
             self.delivered(position, None if details is None else details[position])
 

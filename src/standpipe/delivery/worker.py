@@ -297,6 +297,8 @@ def settle_failed(engine: Engine, batch: Batch, verdict: Verdict, whole: bool) -
 def settle_results(engine: Engine, batch: Batch, results: Sequence[Verdict | None]) -> bool:
     """Settle each message of `batch` by its own result; True when the connection has to be reset. Messages of one outcome
     stay together: what failed alike is retried as one batch."""
+    if batch.details is not None:
+        _check_details(engine, batch)
     if results is ALL_DELIVERED:
         engine.delivered(batch)
         return False
@@ -317,6 +319,18 @@ def settle_results(engine: Engine, batch: Batch, results: Sequence[Verdict | Non
     for verdict, part in parts:
         reset = settle_failed(engine, part, verdict, whole=False) or reset
     return reset
+
+
+def _check_details(engine: Engine, batch: Batch) -> None:
+    """Details are for people to see: those that are not one for each message are left out, and decide nothing."""
+    details: object = batch.details
+    if isinstance(details, Sequence) and len(details) == batch.count:
+        return
+    batch.details = None
+    engine.origin.observer_failures += 1
+    said = f"{len(details)} entries" if isinstance(details, Sequence) else f"no sequence but {type(details).__name__}"
+    text = "the batch's details are %s, not one for each of its %d message(s); they are left out, the messages are not affected"
+    engine.journal.repeated("details", text, said, batch.count)
 
 
 def _alike(verdict: Verdict, position: int, together: bool) -> tuple[object, ...]:

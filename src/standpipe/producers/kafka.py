@@ -14,7 +14,7 @@ import ctypes
 import logging
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import Any, ClassVar
 
 from confluent_kafka import KafkaError, KafkaException, Producer
@@ -59,6 +59,9 @@ BATCH_BYTES_MIN = 16 * 2**10
 
 HAND_BACK = 0.3
 """Seconds that `_close` waits for the client to hand back what it has; it takes milliseconds."""
+
+TELL_AFTER = 0.1
+"""Seconds until a report is told what has arrived of its batch while the rest of it has not."""
 
 ANY_PARTITION = -1
 NOW = 0
@@ -141,6 +144,7 @@ class KafkaProducer(BaseProducer):
         self._trouble = Trouble()
         self._down_told_at = self._refusal_told_at = -DOWN_REMINDER
         self._heard_at = time.monotonic()
+        self._tell_at = self._heard_at + TELL_AFTER
         self._topics_used: set[str] = set()
         self._topics_unproven: dict[str, float] = {}
         self._batch_bytes = self._batch_bytes or self.config.max_batch_bytes
@@ -210,6 +214,7 @@ class KafkaProducer(BaseProducer):
                 pass
         for _, _, _, confirmed, _ in unsent:
             confirmed(KafkaError(KafkaError._PURGE_QUEUE), None)
+        self._window.tell()
 
     def _after_fork(self) -> None:
         """librdkafka must not be touched in a child: its threads are the parent's. Not even freed, which would wait for them."""
@@ -230,8 +235,8 @@ class KafkaProducer(BaseProducer):
             raise NotSent("the connection is closed")
         faults: dict[int, Reject] = {}
         topics = self._topics.of(batch, faults)
-        bodies, wrapped = self._envelope.wrap(batch, faults)
-        headers: Sequence[Any] = wrapped
+        bodies, made = self._envelope.wrap_one_by_one(batch, faults)
+        headers: Iterable[Any] = made
         self._isolated_left -= batch.count
         keys = batch.keys()
         if self._transactions is not None:
@@ -240,7 +245,7 @@ class KafkaProducer(BaseProducer):
             self._transactions.send(zip(topics, bodies, keys, headers, strict=True), batch, report)
             return
         self._note_topics(topics)
-        callbacks = self._window.take(report, batch.count)
+        callbacks = self._window.take(report, topics)
         for position, fault in faults.items():
             callbacks[position](fault, None)
         sending = zip(topics, bodies, keys, callbacks, headers)  # noqa: B905 - callbacks may be more
@@ -294,6 +299,7 @@ class KafkaProducer(BaseProducer):
             heard = client.poll(seconds)
         except KafkaException as error:
             raise translate(error) from error
+        self._tell(heard)
         if heard or not len(client):
             self._heard_at = time.monotonic()
         elif time.monotonic() >= self._heard_at + SILENCE:
@@ -302,6 +308,13 @@ class KafkaProducer(BaseProducer):
             self._work_off(client)
         if self._topics_unproven:
             self._look_for_new_topics(client)
+
+    def _tell(self, heard: int) -> None:
+        """Report what has arrived of batches that are not complete: while messages arrive one after the other, not each time."""
+        now = time.monotonic()
+        if not heard or now >= self._tell_at:
+            self._tell_at = now + TELL_AFTER
+            self._window.tell()
 
     def _look_into_silence(self, client: Producer) -> None:
         """The client repeats what a broker does not take at the moment, and says nothing until `send_timeout`."""

@@ -258,5 +258,8 @@ def _note(target: Target, positions: Sequence[int], written: int, count: int, de
     detail: Detail = {"table": target.name}
     if written in (0, count):
         detail["rows"] = 1 if written else 0
+    if len(positions) == len(details):
+        details[:] = [detail] * len(details)
+        return
     for position in positions:
         details[position] = detail

@@ -146,6 +146,8 @@ def _times(batch: Batch, column: Column) -> Texts:
 
 
 def _headers(batch: Batch) -> Texts:
+    if [receipt._more for receipt, _, _ in batch.slices].count(None) == len(batch.slices):
+        return [None] * batch.count
     found: Texts = []
     for receipt, start, stop in batch.slices:
         headers = receipt._more.headers if receipt._more is not None else None

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, SupportsIndex
 
+import pytest
+
 from standpipe.core.errors import SendError
 from standpipe.delivery.batch import Batch
 from standpipe.delivery.report import Report
@@ -62,3 +64,31 @@ def test_nothing_is_kept_when_the_destination_says_nothing() -> None:
     assert report.complete
     assert report.all_arrived
     assert report.details_of(None) is None
+
+
+def test_a_batch_that_arrives_whole_is_told_once() -> None:
+    report, told = report_on(3)
+    report.all_delivered([{"offset": 5}, {"offset": 6}, {"offset": 7}])
+    report.failed(1, LATE)  # too late
+    assert told == [report]
+    assert report.complete
+    assert report.all_arrived
+    assert report.details_of([2, 0]) == [{"offset": 7}, {"offset": 5}]
+
+
+def test_what_was_said_before_stays_when_the_others_arrive() -> None:
+    report, told = report_on(3)
+    report.failed(1, LATE)
+    report.all_delivered([{"offset": 5}, {"offset": 6}, {"offset": 7}])
+    assert told == [report, report]
+    assert report.result(1) is LATE
+    assert report.arrived() == [0, 2]
+    assert report.details_of([0, 2]) == [{"offset": 5}, {"offset": 7}]
+
+
+def test_each_message_has_its_detail_or_none_has() -> None:
+    report, told = report_on(3)
+    with pytest.raises(ValueError, match="2 details for 3 messages"):
+        report.all_delivered([{"offset": 5}, {"offset": 6}])
+    assert not told
+    assert not report.begun

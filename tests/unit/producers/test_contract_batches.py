@@ -87,7 +87,7 @@ def test_shutdown_sends_a_lingering_batch_at_once() -> None:
 @pytest.mark.parametrize(
     "garbage",
     [None, [], [Outcome.DELIVERED], [Outcome.DELIVERED] * 4, "ok!", b"ok!", True, 3, object(), {}, iter([])],
-    ids=repr,
+    ids=lambda garbage: type(garbage).__name__,
 )
 def test_what_is_not_one_result_per_message_claims_nothing(garbage: Any) -> None:
     class Careless(ScriptedBatch):
@@ -102,6 +102,26 @@ def test_what_is_not_one_result_per_message_claims_nothing(garbage: Any) -> None
     assert producer.statistics().possible_duplicates == 0
     assert "_send_batch returned" in str(producer.statistics().last_error)
     assert all(receipt.delivered for receipt in receipts)
+
+
+@pytest.mark.parametrize("together", [True, False], ids=["produce_many", "produce"])
+@pytest.mark.parametrize("garbage", [[], [{"row": 1}], [{"row": 1}] * 4, {"row": 1}, 7], ids=repr)
+def test_details_that_are_not_one_for_each_message_are_left_out_with_a_warning(
+    garbage: Any, together: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Careless(ScriptedBatch):
+        def _send_batch(self, batch: Any) -> Any:
+            batch.details = garbage
+            return super()._send_batch(batch)
+
+    producer = Careless()
+    messages = [{"n": number} for number in range(3)]
+    receipts = [producer.produce_many(False, messages)] if together else [producer.produce(False, message) for message in messages]
+    drive(producer)
+    assert [numbers(batch) for batch in producer.batches] == [[0, 1, 2]]
+    assert [(receipt.state, receipt.detail) for receipt in receipts] == [(State.DELIVERED, None)] * len(receipts)
+    assert producer.statistics().observer_failures == 1
+    assert caplog.text.count("not one for each of its 3 message(s); they are left out, the messages are not affected") == 1
 
 
 @pytest.mark.parametrize("garbage", [None, True, "delivered", 200, Outcome], ids=repr)

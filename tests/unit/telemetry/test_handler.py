@@ -138,7 +138,8 @@ def test_logging_shutdown_delivers_although_the_delivery_itself_is_logged() -> N
 def test_dict_config_makes_the_producer_and_closing_delivers(tmp_path: Path) -> None:
     path = tmp_path / "log.jsonl"
     shipped = {"class": "standpipe.StandpipeHandler", "producer": {"type": "file", "name": "log", "path": str(path)}, "level": "INFO"}
-    logging.config.dictConfig({"version": 1, "handlers": {"shipped": shipped}, "loggers": {"till": {"handlers": ["shipped"]}}})
+    loggers = {"till": {"handlers": ["shipped"]}}
+    logging.config.dictConfig({"version": 1, "disable_existing_loggers": False, "handlers": {"shipped": shipped}, "loggers": loggers})
     logger = logging.getLogger("till")
     logger.setLevel("DEBUG")
     logger.info("open", extra={"till": 3})
