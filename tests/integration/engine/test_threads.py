@@ -98,7 +98,7 @@ def eager_threads() -> Iterator[None]:
 @pytest.mark.usefixtures("eager_threads")
 def test_a_message_that_races_with_shutdown_is_either_refused_or_accounted_for() -> None:
     outcomes: dict[str, int] = {"refused": 0, "delivered": 0, "handed back": 0}
-    rng = random.Random(1)
+    head_start = 100.0  # turns of an empty loop before shutdown: follows what the machine needs, so that neither side always wins
     for turn in range(2000):
         producer = Counting()
         barrier = threading.Barrier(2)
@@ -114,11 +114,12 @@ def test_a_message_that_races_with_shutdown_is_either_refused_or_accounted_for()
         thread = threading.Thread(target=produce)
         thread.start()
         barrier.wait()
-        for _ in range(rng.randrange(2_000)):
+        for _ in range(int(head_start)):
             pass
         report = producer.shutdown(timeout=5.0 if turn % 2 else 0.0)
         thread.join()
         (receipt,) = results
+        head_start *= 1.2 if receipt is None else 0.85
         if receipt is None:
             outcomes["refused"] += 1
             assert report.delivered == report.undelivered == 0
@@ -126,8 +127,8 @@ def test_a_message_that_races_with_shutdown_is_either_refused_or_accounted_for()
             outcomes["delivered" if report.delivered else "handed back"] += 1
             assert report.delivered + report.undelivered == 1
             assert receipt.state is (State.DELIVERED if report.delivered else State.UNDELIVERED)
-    assert outcomes["refused"]
-    assert outcomes["delivered"] + outcomes["handed back"]
+    assert outcomes["refused"], outcomes
+    assert outcomes["delivered"] + outcomes["handed back"], outcomes
 
 
 def test_statistics_taken_from_another_thread_always_add_up() -> None:
